@@ -19,7 +19,7 @@ REMAP := --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src=cra
 
 WHEELS := target/wheels
 # The tests that depend most on the releases of Python and of the libraries.
-ON_LIBRARIES := tests/scorewire_contract tests/e2e/test_libraries.py tests/scorewire_server/test_stopping.py \
+ON_LIBRARIES := tests/scorewire_contract tests/e2e/test_libraries.py \
     $(addprefix tests/scorewire_training/export/,trees saved_models test_families.py)
 
 # Two workers of the suite share the cores, so threads of OpenMP must not spin while they wait.
