@@ -6,7 +6,10 @@
 //! call is dropped and counted. The control plane empties the queue and sends the spans. The rules are those of
 //! `engine/tracer.py`.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -127,7 +130,6 @@ impl TracedCall {
 struct TraceCounters {
     sampled: AtomicU64,
     dropped: AtomicU64,
-    queued: AtomicU64,
     taken: AtomicU64,
     limited: AtomicU64,
 }
@@ -246,29 +248,28 @@ impl Tracer {
     /// Queues a call that has ended, or drops it where the queue is full. Never waits.
     fn end(&self, call: Box<TracedCall>) {
         let (spans, counters) = (call.spans(), &self.counters);
-        counters.sampled.fetch_add(spans, Relaxed);
         // Before it can be taken.
-        counters.queued.fetch_add(spans, Relaxed);
+        counters.sampled.fetch_add(spans, Release);
         if self.ended.try_send(call).is_err() {
-            counters.queued.fetch_sub(spans, Relaxed);
-            counters.dropped.fetch_add(spans, Relaxed);
+            counters.dropped.fetch_add(spans, Release);
         }
     }
 
     /// Takes the oldest calls out of the queue. Never waits.
     pub(crate) fn take(&self, most: usize) -> Vec<TracedCall> {
         let calls: Vec<_> = locked(&self.waiting).try_iter().take(most).map(|call| *call).collect();
-        self.counters.taken.fetch_add(calls.iter().map(TracedCall::spans).sum(), Relaxed);
+        self.counters.taken.fetch_add(calls.iter().map(TracedCall::spans).sum(), Release);
         calls
     }
 
     /// Spans of calls that have ended, spans that found the queue full, spans in the queue; and calls and messages
     /// that the limit by second left out.
     pub(crate) fn counts(&self) -> [u64; 4] {
-        let TraceCounters { sampled, dropped, queued, taken, limited } = &self.counters;
-        let taken = taken.load(Relaxed);
-        let waiting = queued.load(Relaxed).saturating_sub(taken);
-        [sampled.load(Relaxed), dropped.load(Relaxed), waiting, limited.load(Relaxed)]
+        let TraceCounters { sampled, dropped, taken, limited } = &self.counters;
+        // Every span is counted as sampled first. So what has left the queue is read before, and the rest waits.
+        let (taken, dropped) = (taken.load(Acquire), dropped.load(Acquire));
+        let sampled = sampled.load(Acquire);
+        [sampled, dropped, sampled - dropped - taken, limited.load(Relaxed)]
     }
 }
 
