@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +26,7 @@ from scorewire_contract.service.settings import (
     flag,
     has_password,
     integer,
+    is_loopback,
     is_store_url,
     parse_collector,
     printable,
@@ -298,11 +298,7 @@ class Settings:
         """Whether the server answers calls that change something; see --control."""
         if self.control != "auto":
             return self.control == "on"
-        host = self.listen.rpartition(":")[0].strip("[]")
-        try:
-            return ip_address(host).is_loopback
-        except ValueError:
-            return host == "localhost"
+        return is_loopback(self.listen)
 
 
 _PREFIX = "SCOREWIRE_"

@@ -23,7 +23,9 @@ from scorewire_contract.service.settings import (
     Kind,
     SettingError,
     choice,
+    host_of,
     integer,
+    is_loopback,
     seconds,
     several,
 )
@@ -219,15 +221,12 @@ class Settings:
     @property
     def host(self) -> str:
         """The host of --listen, without brackets."""
-        return self.listen.rpartition(":")[0].strip("[]").lower()
+        return host_of(self.listen)
 
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine reaches --listen."""
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.listen)
 
 
 def describe() -> dict[str, Description]:

@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 from urllib.parse import unquote
@@ -158,6 +159,20 @@ STORE_URL = Kind("a URL like postgresql://USER@HOST/DATABASE", _text)
 COLLECTOR_URL = Kind(
     f"a URL like http://HOST:{_COLLECTOR_PORT} or https://HOST:{_COLLECTOR_PORT}, without a path", _text
 )
+
+
+def host_of(address: str) -> str:
+    """The host of an `ADDRESS`, in lower case and without brackets."""
+    return address.rpartition(":")[0].strip("[]").lower()
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches an `ADDRESS` that is listened on."""
+    host = host_of(address)
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def flag(name: str) -> str:
