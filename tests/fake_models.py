@@ -1,4 +1,4 @@
-"""Fake models for tests of the gateway."""
+"""Fake models of the SDK's fake server, for tests of the SDK and of the gateway."""
 
 from __future__ import annotations
 

@@ -9,26 +9,9 @@ from typing import Any
 import pytest
 
 from scorewire import AsyncClient, Client
-from scorewire.testing import FakeModel, FakeServer, RowRefusedError
+from scorewire.testing import FakeModel, FakeServer
+from tests.fake_models import CHURN, SUM
 
-
-def score_churn(row: dict[str, Any]) -> float:
-    if row["age"] is None:
-        raise RowRefusedError("age", "age is missing")
-    return float(row["age"]) / 100 if row["country"] == "pe" else 0.25
-
-
-CHURN = FakeModel(
-    name="churn",
-    features={"age": float, "country": str},
-    score=score_churn,
-    class_labels=("no", "yes"),
-    description="Who leaves.",
-    metrics={"auc": 0.75},
-)
-SUM = FakeModel(
-    name="sum", features={"x": float, "y": float}, score=lambda row: (row["x"] or 0) + (row["y"] or 0)
-)
 TEXT = FakeModel(name="text", features={"word": str}, score=lambda row: float(len(row["word"] or "")))
 
 

@@ -18,7 +18,7 @@ from scorewire._channels import ChannelSettings
 from scorewire.addresses import Address
 from scorewire.testing import FakeServer
 from tests.certificates import SERVER_NAME, Certificates
-from tests.scorewire.conftest import SUM
+from tests.fake_models import SUM
 from tests.scorewire.test_client import wait_until
 
 

@@ -36,7 +36,8 @@ from scorewire import (
 from scorewire._models import schema_from
 from scorewire.testing import FakeModel, FakeServer
 from scorewire_proto.v1 import schema_pb2
-from tests.scorewire.conftest import CHURN, SUM, TEXT
+from tests.fake_models import CHURN, SUM
+from tests.scorewire.conftest import TEXT
 
 
 def methods(server: FakeServer) -> list[str]:

@@ -21,7 +21,7 @@ from scorewire import (
 from scorewire._hedging import Hedger
 from scorewire._retries import RESERVE, RetryBudget
 from scorewire.testing import FakeServer
-from tests.scorewire.conftest import SUM
+from tests.fake_models import SUM
 from tests.scorewire.test_client import wait_until
 
 ROW = {"x": 1.0, "y": 0.0}

@@ -21,7 +21,7 @@ from scorewire import (
 from scorewire._codec import Route
 from scorewire._readiness import unreadiness
 from scorewire.testing import FakeServer
-from tests.scorewire.conftest import SUM
+from tests.fake_models import SUM
 from tests.scorewire.test_client import wait_until
 
 

@@ -14,7 +14,7 @@ from scorewire._errors import ERRORS
 from scorewire._methods import GET_SERVER, PREDICT, PREDICT_STREAM, ROLLBACK
 from scorewire._retries import FADE_SECONDS, MAX_BALANCE, RESERVE, RetryBudget, pause_before_retry
 from scorewire.testing import FakeServer
-from tests.scorewire.conftest import SUM
+from tests.fake_models import SUM
 
 ROW = {"x": 1.0, "y": 0.0}
 THREADS = 12

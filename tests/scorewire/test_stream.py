@@ -38,7 +38,8 @@ from scorewire._stream import StreamWindow
 from scorewire._stream_steps import Emit, Open, Receive, Send, TakeRows
 from scorewire.testing import FakeServer
 from scorewire_proto.v1 import packed_pb2
-from tests.scorewire.conftest import SUM, TEXT
+from tests.fake_models import SUM
+from tests.scorewire.conftest import TEXT
 from tests.scorewire.test_client import REORDERED, methods, wait_until
 
 

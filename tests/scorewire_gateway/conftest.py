@@ -10,9 +10,9 @@ import pytest
 
 from scorewire.testing import FakeServer
 from tests.bundles import write_classifier_bundle, write_greeting_bundle, write_sum_bundle
+from tests.fake_models import CHURN, SUM
 from tests.processes import ServerProcess, serving
 from tests.scorewire_gateway.gateways import gateway_thread
-from tests.scorewire_gateway.models import CHURN, SUM
 from tests.scorewire_gateway.routed import routed_server
 from tests.service_logs import pytest_runtest_call, service_logs
 

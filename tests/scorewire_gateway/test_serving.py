@@ -17,9 +17,9 @@ import pytest
 
 from scorewire.testing import FakeServer
 from tests.certificates import SERVER_NAME, Certificates, make_certificates
+from tests.fake_models import CHURN, SUM
 from tests.processes import COMMAND, TIMEOUT_SECONDS, ServerProcess, run_command, service, wait_until
 from tests.scorewire_gateway.gateways import gateway_process, gateway_thread
-from tests.scorewire_gateway.models import CHURN, SUM
 from tests.scorewire_gateway.sockets import HEAD, connection
 
 ROW = {"age": 41, "country": "pe"}

@@ -24,7 +24,7 @@ from scorewire.tables.scoring import parse_numbers, score_table
 from scorewire.testing import FakeModel, FakeServer
 from scorewire_contract.cli import main
 from tests.certificates import SERVER_NAME, Certificates
-from tests.scorewire.conftest import CHURN
+from tests.fake_models import CHURN
 
 HEADER = "id,country,age"
 ADDED = ["score", "label", "probabilities_no", "probabilities_yes", "error"]

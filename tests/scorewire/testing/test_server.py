@@ -9,7 +9,7 @@ import pytest
 from scorewire import Client, Code, NotFoundError, UnknownError
 from scorewire.testing import FakeModel, FakeServer, ReceivedCall, RowRefusedError
 from scorewire_proto.v1 import models_pb2, prediction_pb2
-from tests.scorewire.conftest import CHURN, SUM
+from tests.fake_models import CHURN, SUM
 
 
 def predict(address: str, request: prediction_pb2.PredictRequest) -> prediction_pb2.PredictResponse:

@@ -13,8 +13,8 @@ from scorewire_gateway import documents
 from scorewire_gateway.security import HEADERS
 
 from scorewire.testing import FakeModel, FakeServer
+from tests.fake_models import CHURN
 from tests.scorewire_gateway.gateways import gateway_thread
-from tests.scorewire_gateway.models import CHURN
 
 NAMES = ["m0", "m1", "m2", "m3", "m4"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx
 
-from tests.scorewire_gateway.models import CHURN
+from tests.fake_models import CHURN
 
 
 def test_all_models_are_listed(http: httpx.Client) -> None:

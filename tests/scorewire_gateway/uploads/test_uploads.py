@@ -26,9 +26,9 @@ from scorewire_gateway.uploads import tables
 from scorewire.tables import FileError
 from scorewire.testing import FakeModel, FakeServer
 from scorewire_contract.cli import main
+from tests.fake_models import CHURN
 from tests.processes import wait_until
 from tests.scorewire_gateway.gateways import gateway_thread
-from tests.scorewire_gateway.models import CHURN
 
 CSV, PARQUET, LINES = "text/csv", "application/vnd.apache.parquet", "application/x-ndjson"
 ROWS = 'id,country,age\n007,pe,40\n008,pe,many\n009,de,\n"a""b,\nc",de,80\n'
