@@ -1,11 +1,12 @@
 //! Traces of calls: which are traced, and what is noted of each while it is answered.
 //!
 //! Whether a call is traced is decided when it begins. A call that is not traced costs a look at a header, a
-//! random number unless the share is 0, and a branch at each place where something would be noted. A traced call
+//! countdown unless the share is 0, and a branch at each place where something would be noted. A traced call
 //! becomes one `TracedCall`, which goes into a bounded queue when the call has ended: where the queue is full, the
 //! call is dropped and counted. The control plane empties the queue and sends the spans. The rules are those of
 //! `engine/tracer.py`.
 
+use std::cell::Cell;
 use std::sync::atomic::{
     AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
@@ -181,9 +182,10 @@ impl Tracer {
         self.begin_traced(traceparent.and_then(TraceParent::parse), flagged, context, streams)
     }
 
+    /// True with probability `share`, for each call on its own.
     #[inline]
     fn draws(&self) -> bool {
-        self.share > 0.0 && split::drawn(self.share)
+        self.share > 0.0 && countdown(self.share)
     }
 
     #[cold]
@@ -403,6 +405,22 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn new_span_id() -> SpanId {
     random().to_be_bytes()
+}
+
+/// True with the probability of a share above 0, independently each time.
+///
+/// The calls between two that are drawn are geometrically distributed. So their number is drawn once, and then
+/// only counted down. It does not depend on the calls before: another share may begin anew at any time.
+#[inline]
+fn countdown(share: f64) -> bool {
+    thread_local! {
+        static LEFT: Cell<(f64, u64)> = const { Cell::new((0.0, 0)) };
+    }
+    let (counted_for, left) = LEFT.get();
+    let left = if counted_for == share { left } else { split::failures(share) };
+    let is_drawn = left == 0;
+    LEFT.set((share, if is_drawn { split::failures(share) } else { left - 1 }));
+    is_drawn
 }
 
 /// A random number that is not 0.

@@ -39,6 +39,13 @@ pub(crate) fn drawn(share: f64) -> bool {
     share >= 1.0 || unit(random_point()) < share
 }
 
+/// How often `drawn` would be false before it is true: geometrically distributed. `share` is above 0.
+#[cold]
+pub(crate) fn failures(share: f64) -> u64 {
+    // A conversion to integers saturates. ln(1 - share) is -inf for 1, and never 0.
+    (unit(random_point()).ln() / (-share).ln_1p()) as u64
+}
+
 /// Whether the predictions of a routing key are among the share of keys whose predictions are recorded. A key
 /// that is in a share is in every larger share.
 pub(crate) fn samples(routing_key: &str, share: f64) -> bool {

@@ -92,3 +92,34 @@ fn nothing_is_drawn_for_a_call_whose_parent_is_not_sampled() {
         assert!(begin(&tracer, headers, Instant::now(), false).is_some());
     }
 }
+
+#[test]
+fn a_share_of_the_calls_is_drawn_each_on_its_own() {
+    const CALLS: usize = 200_000;
+    for share in [0.01, 0.3, 1.0] {
+        let tracer = Tracer::new(share, 1000, 8);
+        // Another share in between changes nothing.
+        let other = Tracer::new(0.5, 1000, 8);
+        let drawn: Vec<_> = (0..CALLS)
+            .map(|number| {
+                if number % 1000 == 0 {
+                    other.draws();
+                }
+                tracer.draws()
+            })
+            .collect();
+        let count = |drawn: &mut dyn Iterator<Item = bool>| drawn.filter(|each| *each).count() as f64;
+        let all = count(&mut drawn.iter().copied());
+        let both = count(&mut drawn.windows(2).map(|pair| pair[0] && pair[1]));
+        // Seven standard deviations.
+        let near = |found: f64, share: f64| {
+            let expected = CALLS as f64 * share;
+            (found - expected).abs() <= 7.0 * (expected * (1.0 - share)).sqrt() + 1.0
+        };
+        assert!(near(all, share), "{all} for {share}");
+        assert!(near(both, share * share), "{both} twice for {share}");
+    }
+    let never = Tracer::new(0.0, 1000, 8);
+    let hardly_ever = Tracer::new(f64::MIN_POSITIVE, 1000, 8);
+    assert!(!(0..1000).any(|_| never.draws() || hardly_ever.draws()));
+}
