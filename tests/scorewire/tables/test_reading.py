@@ -43,11 +43,10 @@ def test_a_chunk_of_parquet_ends_early_when_its_rows_are_large(monkeypatch: pyte
     [
         pytest.param(b"a,b\n" + b"x" * 300, id="one line"),
         pytest.param(b"a,b\n" + b'"\n",' * 100, id="many lines"),
-        pytest.param(b"a," * 300, id="the header"),
     ],
 )
 def test_a_row_of_csv_has_a_bound(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
-    monkeypatch.setattr(reading, "MAX_ROW_CHARACTERS", 200)
+    monkeypatch.setattr(reading, "_MAX_ROW_CHARACTERS", 200)
     with (
         pytest.raises(FileError, match=r"a row has more than 200 characters"),
         read_csv(opened(content), "it") as table,
@@ -55,8 +54,15 @@ def test_a_row_of_csv_has_a_bound(monkeypatch: pytest.MonkeyPatch, content: byte
         list(table.chunks(10))
 
 
+@pytest.mark.parametrize("begin", [b"", b"\n"])
+def test_the_header_of_csv_has_a_bound(monkeypatch: pytest.MonkeyPatch, begin: bytes) -> None:
+    monkeypatch.setattr(reading, "_MAX_HEADER_CHARACTERS", 200)
+    with pytest.raises(FileError, match=r"the header has more than 200 characters"):
+        read_csv(opened(begin + b"a," * 300), "it")
+
+
 def test_rows_up_to_the_bound_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "MAX_ROW_CHARACTERS", 200)
+    monkeypatch.setattr(reading, "_MAX_ROW_CHARACTERS", 200)
     rows = ["x" * 199, '"""' + "\n" + '",' + "y" * 150, "z" * 199]
     content = "a,b\n" + "".join(f"{row}\n" for row in (rows[0][:-1] + ",", *rows[1:]))
     with (

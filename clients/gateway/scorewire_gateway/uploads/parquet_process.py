@@ -18,9 +18,10 @@ from typing import IO
 
 import pyarrow as pa
 
-from scorewire.tables import MAX_ROW_CHARACTERS, ArrowChunk, FileError, read_parquet
+from scorewire.tables import ArrowChunk, FileError, read_parquet
 
 REFUSED = 3
+_MAX_ROW_BYTES = 16 << 20
 _PART_BYTES = 4 << 20
 _MAX_ERROR = 1000
 _SOURCE = "the upload"
@@ -103,8 +104,8 @@ def _parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     step = max(1, min(batch.num_rows, batch.num_rows * _PART_BYTES // max(batch.nbytes, 1)))
     for start in range(0, batch.num_rows, step):
         part = batch.slice(start, step)
-        if part.nbytes > MAX_ROW_CHARACTERS:
-            raise FileError(f"{_SOURCE} has a row of more than {MAX_ROW_CHARACTERS >> 20} MiB")
+        if part.nbytes > _MAX_ROW_BYTES:
+            raise FileError(f"{_SOURCE} has a row of more than {_MAX_ROW_BYTES >> 20} MiB")
         yield part
 
 

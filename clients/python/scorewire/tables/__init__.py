@@ -7,7 +7,6 @@ pyarrow, which the extra `pandas` installs.
 from __future__ import annotations
 
 from scorewire.tables.reading import (
-    MAX_ROW_CHARACTERS,
     SUFFIXES,
     ArrowChunk,
     Chunk,
@@ -28,7 +27,6 @@ from scorewire.tables.writing import (
 )
 
 __all__ = [
-    "MAX_ROW_CHARACTERS",
     "SUFFIXES",
     "ArrowChunk",
     "Chunk",

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SUFFIXES = (".csv", ".parquet")
-# The longest row of a CSV file, in characters.
-MAX_ROW_CHARACTERS = 16 * 1024 * 1024
+# The longest row of a CSV file, and the longest header. As values, both take some 20 times as much memory.
+_MAX_ROW_CHARACTERS = 4 * 1024 * 1024
+_MAX_HEADER_CHARACTERS = 1024 * 1024
 # A chunk of rows ends early when it has this many characters or, of Parquet, bytes.
 _CHUNK_SIZE = 4 * 1024 * 1024
 # How much of a column of Parquet is read at once; otherwise a row group's column is read whole.
@@ -124,24 +125,28 @@ class _Lines:
 
     def __init__(self, text: io.TextIOWrapper) -> None:
         self._text = text
-        self._end = MAX_ROW_CHARACTERS
+        self._row = "the header"
+        self._begin, self._most = 0, _MAX_HEADER_CHARACTERS
         self.characters = 0
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> str:
-        line = self._text.readline(self._end - self.characters + 1)
+        end = self._begin + self._most
+        line = self._text.readline(end - self.characters + 1)
         if not line:
             raise StopIteration
         self.characters += len(line)
-        if self.characters > self._end:
-            raise csv.Error(f"a row has more than {MAX_ROW_CHARACTERS:,} characters")
+        if self.characters > end:
+            raise csv.Error(f"{self._row} has more than {self._most:,} characters")
         return line
 
-    def row_ends(self) -> None:
-        """Note that the next line begins a row."""
-        self._end = self.characters + MAX_ROW_CHARACTERS
+    def row_ends(self, *, blank: bool) -> None:
+        """Note that the next line begins a row; a blank one before the header is not the header."""
+        self._begin = self.characters
+        if not blank:
+            self._row, self._most = "a row", _MAX_ROW_CHARACTERS
 
 
 class _CsvReader(TableReader):
@@ -187,7 +192,7 @@ class _CsvReader(TableReader):
         """The rows of the file, without blank lines."""
         try:
             for row in self._reader:
-                self._lines.row_ends()
+                self._lines.row_ends(blank=not row)
                 if row:
                     yield row
         except UnicodeDecodeError as error:
