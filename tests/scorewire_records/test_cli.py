@@ -220,6 +220,14 @@ def test_not_everyone_may_read_what_the_shipper_writes(tmp_path: Path, writer: S
     assert modes == {(True, 0o750), (False, 0o640)}
 
 
+def test_the_shipper_leaves_the_umask_of_its_process(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        assert run(tmp_path, "ship", "--once").exit_code == 0
+    finally:
+        assert os.umask(before) == 0o022
+
+
 def test_a_second_shipper_waits_until_the_first_one_is_gone(tmp_path: Path, writer: SpoolWriter) -> None:
     writer.write(SOURCE, 10)
     with subprocess.Popen([*SHIP, str(tmp_path)]) as first:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
 from types import FrameType
@@ -74,24 +76,25 @@ def ship(
 
     Runs until it gets SIGTERM or Ctrl-C, and then moves what is there, for 10 seconds at most.
     """
-    # Records hold what callers sent: as in the spool, not everyone may read them, wherever the folder is.
-    os.umask(os.umask(0) | 0o007)
     states, stop = StartStates(records), Event()
     _stop_on_signals(stop)
     if supervised:
         Thread(target=_wait_for_end_of_input, args=(stop,), daemon=True).start()
     told = _Teller(silent=supervised, counting=once)
     try:
-        run_shipper(
-            records,
-            open_store(records, states, database),
-            states,
-            stop=stop,
-            once=once,
-            keep_stored_seconds=keep_stored_seconds,
-            on_status=told.tell,
-            on_standby=lambda: click.echo("Another shipper works on this folder; this one waits.", err=True),
-        )
+        with _files_not_for_everyone():
+            run_shipper(
+                records,
+                open_store(records, states, database),
+                states,
+                stop=stop,
+                once=once,
+                keep_stored_seconds=keep_stored_seconds,
+                on_status=told.tell,
+                on_standby=lambda: click.echo(
+                    "Another shipper works on this folder; this one waits.", err=True
+                ),
+            )
     except AnotherShipperError:
         status = read_status(records)
         whose = f", process {status.pid}," if status else ""
@@ -101,6 +104,17 @@ def ship(
     except OSError as error:
         raise click.ClickException(f"{error.filename or records}: {error.strerror or error}") from None
     sys.exit(1 if told.problem else 0)
+
+
+@contextmanager
+def _files_not_for_everyone() -> Iterator[None]:
+    """Records hold what callers sent: as in the spool, not everyone may read them, wherever the folder is."""
+    before = os.umask(0o077)
+    os.umask(before | 0o007)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 class _Teller:
