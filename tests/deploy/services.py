@@ -42,6 +42,8 @@ _PROGRAMS = {"prometheus": PROMETHEUS, "collector": COLLECTOR}
 TRACES = {"SCOREWIRE_TRACES": "http://collector:4317", "SCOREWIRE_TRACES_SHARE": "1"}
 # MLflow imports many libraries, perhaps while other tests have the cores.
 _START_SECONDS = 200
+# Of the log of a service, beside a failed test.
+_SHOWN = 4000
 _READ_ALL = "-all,+dac_read_search"
 
 
@@ -170,6 +172,10 @@ class Stack:
         assert started.process.wait(TIMEOUT_SECONDS) == 0, started.log()
         return started.log()
 
+    def logs(self) -> str:
+        """The end of what each service has printed."""
+        return "\n\n".join(f"{name}:\n{each.log()[-_SHOWN:]}" for name, each in self.services.items())
+
     def stop(self) -> None:
         """Stop what runs, the last that was started first."""
         for service in reversed(self.services.values()):
@@ -272,7 +278,7 @@ class Stack:
 @contextmanager
 def running_stack(models: Path) -> Iterator[Stack]:
     """PostgreSQL, a collector, a server that records, the gateway and Prometheus, all well."""
-    with tempfile.TemporaryDirectory(prefix="scorewire-stack-") as name:
+    with _files_for_everyone(), tempfile.TemporaryDirectory(prefix="scorewire-stack-") as name:
         folder = Path(name)
         folder.chmod(0o755)
         shutil.copytree(models, folder / "models")
@@ -287,6 +293,16 @@ def running_stack(models: Path) -> Iterator[Stack]:
             yield stack
         finally:
             stack.stop()
+
+
+@contextmanager
+def _files_for_everyone() -> Iterator[None]:
+    """As in an image, whatever the umask here is."""
+    before = os.umask(0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _entrypoint(image: str) -> list[str]:

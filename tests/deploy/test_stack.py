@@ -38,6 +38,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield stack
 
 
+@pytest.fixture(autouse=True)
+def logs(stack: Stack) -> Iterator[None]:
+    """Show the logs of the services beside a test that fails."""
+    yield
+    print(stack.logs())
+
+
 def _connect(stack: Stack, database: str, role: str, password: str) -> psycopg.Connection[tuple[object, ...]]:
     port = stack.postgres.port
     return psycopg.connect(
