@@ -21,7 +21,7 @@ def submit(client: httpx.Client, table: bytes, **parameters: Any) -> dict[str, A
     answer = client.post("/jobs", params=parameters, content=table, headers=CSV)
     assert answer.status_code == 202, answer.text
     job: dict[str, Any] = answer.json()["job"]
-    assert answer.headers["Location"] == f"/jobs/{job['id']}"
+    assert answer.headers["Location"] == f"jobs/{job['id']}"
     return job
 
 

@@ -59,7 +59,8 @@ def router(state: State) -> APIRouter:
             # The rest of the body is not read.
             error.headers.setdefault("Connection", "close")
             raise
-        return json_response({"job": jobs.describe(job)}, 202, {"Location": f"/jobs/{job.id}"})
+        # Relative, so that it also holds behind a proxy that serves the gateway under a path of its own.
+        return json_response({"job": jobs.describe(job)}, 202, {"Location": f"jobs/{job.id}"})
 
     @routes.get("/jobs", summary="All jobs", response_model=None)
     async def list_jobs() -> Response:
