@@ -60,7 +60,9 @@ fn the_disk_keeps_its_free_space_and_the_ledger_tells_what_was_dropped() {
     let counts = recorder.counts();
     check_sum(&counts);
     assert_eq!((counts.spool_full, counts.spooled), (3, 0));
-    let kinds: Vec<u16> = folder.headers().concat().iter().map(|header| header.kind).collect();
+    let mut kinds: Vec<u16> = folder.headers().concat().iter().map(|header| header.kind).collect();
+    // A look at the ledger may have come before the end.
+    kinds.dedup();
     assert_eq!(kinds, [kind::START, kind::LEDGER, kind::END]);
 }
 

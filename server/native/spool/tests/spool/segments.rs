@@ -27,8 +27,10 @@ fn blocks_are_numbered_across_segments_and_count_what_is_before_them() {
     assert!(segments.len() > 2);
     for headers in &segments {
         let kinds: Vec<u16> = headers.iter().map(|header| header.kind).collect();
-        assert_eq!(kinds[..3], [kind::START, kind::SOURCE, kind::ROWS]);
         assert_eq!(kinds[kinds.len() - 2..], [kind::LEDGER, kind::END]);
+        // On a busy machine, the look at the ledger may come before the first rows are written.
+        let others: Vec<u16> = kinds.into_iter().filter(|&each| each != kind::LEDGER).collect();
+        assert_eq!(others[..3], [kind::START, kind::SOURCE, kind::ROWS]);
     }
     let (mut predictions, mut seen) = (0, 0);
     for (number, header) in segments.iter().flatten().enumerate() {
@@ -69,7 +71,9 @@ fn a_recorder_that_records_nothing_leaves_a_whole_segment() {
     let recorder = folder.recorder(folder.options());
     recorder.close();
     recorder.close();
-    let kinds: Vec<_> = folder.headers()[0].iter().map(|header| (header.kind, header.source)).collect();
+    let mut kinds: Vec<_> = folder.headers()[0].iter().map(|header| (header.kind, header.source)).collect();
+    // A look at the ledger may have come before the end.
+    kinds.dedup();
     assert_eq!(kinds, [(kind::START, 0), (kind::LEDGER, 0), (kind::END, 1)]);
     assert!(!folder.spool().join(".01020304-0506-7108-810a-0b0c0d0e0000").exists());
 }
