@@ -19,8 +19,8 @@ from scorewire_contract.records.segments import LOCK, segment_path, spool_folder
 from scorewire_contract.records.source import Output, Source, Start
 from scorewire_contract.records.texts import Texts
 
-# 2026-11-30 01:00 UTC.
-TIME_US = 1_796_000_400_000_000
+# 2096-11-30 01:00 UTC: so late that no retention is over at the time of the machine.
+TIME_US = 4_005_075_600_000_000
 DAY_US = 86_400_000_000
 
 
@@ -168,7 +168,7 @@ class SpoolWriter:
         begun = Start(
             start=self.start,
             segment=self.segment,
-            created="2026-11-29T17:00:00.000000Z",
+            created="2096-11-29T17:00:00.000000Z",
             server="0.1.0",
             engine="native",
             writers=1,

@@ -97,7 +97,7 @@ def test_query_writes_tables_csv_and_json(tmp_path: Path, writer: SpoolWriter) -
     writer.write(source(features=("a[red]b",), numbers=("a[red]b",), texts=()), 3)
     sql = "SELECT row, time, 'NaN'::DOUBLE AS n, output_probability AS p, NULL AS z, * FROM churn LIMIT 1"
     (row,) = lines(run(tmp_path, "query", sql, "--format", "json"))
-    assert row["time"] == "2026-11-30T01:00:00Z"
+    assert row["time"] == "2096-11-30T01:00:00Z"
     assert (row["n"], row["p"], row["z"]) == (None, [0.0, 0.0], None)
     (written,) = csv.DictReader(run(tmp_path, "query", sql, "--format", "csv").stdout.splitlines())
     assert (written["p"], written["z"]) == ("[0.0, 0.0]", "")
@@ -112,13 +112,13 @@ def test_query_writes_tables_csv_and_json(tmp_path: Path, writer: SpoolWriter) -
 def test_stats_are_told_to_people_and_programs(tmp_path: Path, writer: SpoolWriter) -> None:
     writer.write(SOURCE, 10, per_call=2)
     shown = run(tmp_path, "stats").stdout
-    assert "2026-11-30" in shown
+    assert "2096-11-30" in shown
     (told,) = json.loads(run(tmp_path, "stats", "--json").stdout)
-    assert (told["model"], told["day"], told["calls"], told["rows"]) == ("churn", "2026-11-30", 10, 20)
-    assert json.loads(run(tmp_path, "stats", "--json", "--until", "2026-11-30").stdout) == []
-    assert json.loads(run(tmp_path, "stats", "--json", "--since", "2026-11-30").stdout) == [told]
+    assert (told["model"], told["day"], told["calls"], told["rows"]) == ("churn", "2096-11-30", 10, 20)
+    assert json.loads(run(tmp_path, "stats", "--json", "--until", "2096-11-30").stdout) == []
+    assert json.loads(run(tmp_path, "stats", "--json", "--since", "2096-11-30").stdout) == [told]
     assert run(tmp_path, "stats", "--since", "soon").exit_code == 2
-    assert run(tmp_path, "stats", "--since", "2026-11-30", "--until", "2026-11-30").exit_code == 2
+    assert run(tmp_path, "stats", "--since", "2096-11-30", "--until", "2096-11-30").exit_code == 2
 
 
 def test_tail_shows_the_last_rows(tmp_path: Path, writer: SpoolWriter) -> None:
@@ -126,7 +126,7 @@ def test_tail_shows_the_last_rows(tmp_path: Path, writer: SpoolWriter) -> None:
     writer.write(source(2, model="ltv"), 20, time_us=TIME_US + 100)
     shown = run(tmp_path, "tail", "-n", "3", "--model", "churn").stdout.splitlines()
     assert len(shown) == 3
-    assert shown[2].startswith(f"2026-11-30T01:00:00.000019Z churn 1.0.0 {writer.start}-19[0] probability=[")
+    assert shown[2].startswith(f"2096-11-30T01:00:00.000019Z churn 1.0.0 {writer.start}-19[0] probability=[")
     (row,) = lines(run(tmp_path, "tail", "-n", "1", "--json"))
     assert (row["model"], row["feature_age"]) == ("ltv", 39.0)
 
@@ -155,7 +155,7 @@ def test_export_writes_the_selected_rows(tmp_path: Path, writer: SpoolWriter, su
     run(folder, "ship", "--once")
     writer.write(SOURCE, 10, time_us=TIME_US + DAY_US)
     writer.write(source(2, model="ltv"), 10, time_us=TIME_US + DAY_US)
-    result = run(folder, "export", "--model", "churn", "--since", "2026-12-01", str(file))
+    result = run(folder, "export", "--model", "churn", "--since", "2096-12-01", str(file))
     assert result.exit_code == 0, result.output
     if suffix == ".parquet":
         found = [row["feature_country"] for row in pq.read_table(file).to_pylist()]

@@ -28,7 +28,7 @@ SOURCE = source()
 # Runs a command without the right of root to write everywhere.
 RIGHTS = "-dac_override,-dac_read_search"
 AS_OTHERS = ["setpriv", f"--inh-caps={RIGHTS}", f"--bounding-set={RIGHTS}"] if os.geteuid() == 0 else []
-NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
+NOW = datetime(2096, 11, 30, 12, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -69,11 +69,11 @@ def test_files_are_named_by_model_version_day_start_and_segment(tmp_path: Path, 
     assert shipper.problems == {}
     start = writer.start
     assert names(tmp_path) == [
-        f"churn/1.0.0/2026-11-30/{start}-00000000.parquet",
-        f"churn/1.0.0/2026-11-30/{start}-00000001.parquet",
-        f"churn/1.0.0/2026-12-01/{start}-00000001.parquet",
-        f"churn/1.1.0-rc.1+b2/2026-11-30/{start}-00000000.parquet",
-        f"ltv/1.0.0/2026-11-30/{start}-00000000.parquet",
+        f"churn/1.0.0/2096-11-30/{start}-00000000.parquet",
+        f"churn/1.0.0/2096-11-30/{start}-00000001.parquet",
+        f"churn/1.0.0/2096-12-01/{start}-00000001.parquet",
+        f"churn/1.1.0-rc.1+b2/2096-11-30/{start}-00000000.parquet",
+        f"ltv/1.0.0/2096-11-30/{start}-00000000.parquet",
     ]
     assert [len(pq.read_table(tmp_path / name)) for name in names(tmp_path)] == [10, 6, 6, 5, 5]
     assert [str(file.path.relative_to(tmp_path)) for file in record_files(tmp_path)] == names(tmp_path)
@@ -115,7 +115,7 @@ def test_columns_that_differ_within_a_segment_get_files_of_their_own(
     writer.write(source(3, share=0.5), 10)
     writer.stop()
     ship(tmp_path)
-    folder = f"churn/1.0.0/2026-11-30/{writer.start}-00000000"
+    folder = f"churn/1.0.0/2096-11-30/{writer.start}-00000000"
     assert names(tmp_path) == [f"{folder}-1.parquet", f"{folder}.parquet"]
     assert len(pd.read_parquet(tmp_path / f"{folder}.parquet")) == 20
     found = duckdb.read_parquet(f"{tmp_path}/**/*.parquet", union_by_name=True)
@@ -215,7 +215,7 @@ def test_a_folder_that_is_read_only_keeps_the_spool(tmp_path: Path, writer: Spoo
 
 
 def test_pieces_of_a_shipper_that_was_killed_are_removed(tmp_path: Path) -> None:
-    folder = tmp_path / "churn" / "1.0.0" / "2026-11-30"
+    folder = tmp_path / "churn" / "1.0.0" / "2096-11-30"
     folder.mkdir(parents=True)
     (folder / ".x.parquet.tmp").write_bytes(b"PAR1")
     (folder / "mine.txt").write_bytes(b"")
@@ -236,10 +236,10 @@ def test_days_are_removed_once_the_latest_retention_of_the_model_is_over(tmp_pat
         store = ParquetStore(tmp_path, states)
         assert store.expire(NOW) == {writer.start}
         assert sorted({file.day for file in record_files(tmp_path, ["churn"])}) == [
-            "2026-11-27",
-            "2026-11-28",
-            "2026-11-29",
-            "2026-11-30",
+            "2096-11-27",
+            "2096-11-28",
+            "2096-11-29",
+            "2096-11-30",
         ]
         assert len(list(record_files(tmp_path, ["ltv"]))) == 1
         state = state_of(tmp_path, writer)

@@ -203,17 +203,17 @@ def test_statistics_are_by_model_version_and_day(tmp_path: Path, writer: SpoolWr
     found = FolderReader(tmp_path).statistics(Selection())
     days = [(each.model, each.version, each.day, each.shadow, each.calls, each.rows) for each in found]
     assert days == [
-        ("churn", "1.0.0", date(2026, 11, 30), False, 10, 30),
-        ("churn", "1.0.0", date(2026, 12, 1), False, 10, 10),
-        ("churn", "1.1.0", date(2026, 11, 30), True, 5, 5),
-        ("label", "1.0.0", date(2026, 11, 30), False, 5, 5),
+        ("churn", "1.0.0", date(2096, 11, 30), False, 10, 30),
+        ("churn", "1.0.0", date(2096, 12, 1), False, 10, 10),
+        ("churn", "1.1.0", date(2096, 11, 30), True, 5, 5),
+        ("label", "1.0.0", date(2096, 11, 30), False, 5, 5),
     ]
     assert found[0].score_mean == pytest.approx(4.5 / (1 << 20))
     assert found[0].score_quantiles == pytest.approx([0, 4.5 / (1 << 20), 9 / (1 << 20)])
     assert found[0].latency_us_quantiles == [50, 50, 50]
     assert found[3].score_mean is None
     selection = Selection(model="churn", version="1.0.0", begin=TIME + timedelta(hours=12))
-    assert [each.day for each in FolderReader(tmp_path).statistics(selection)] == [date(2026, 12, 1)]
+    assert [each.day for each in FolderReader(tmp_path).statistics(selection)] == [date(2096, 12, 1)]
 
 
 def test_the_latest_records_come_from_as_few_days_as_needed(tmp_path: Path, writer: SpoolWriter) -> None:

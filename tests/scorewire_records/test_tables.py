@@ -27,7 +27,7 @@ def test_a_row_has_its_prediction_its_features_and_its_outputs() -> None:
     assert table.to_pylist()[3] == {
         "prediction_id": str(PredictionId(START, 3, 8)),
         "row": 1,
-        "time": datetime(2026, 11, 30, 1, 0, 0, 1, tzinfo=UTC),
+        "time": datetime(2096, 11, 30, 1, 0, 0, 1, tzinfo=UTC),
         "model": "churn",
         "version": "1.0.0",
         "route": "champion",

@@ -371,5 +371,5 @@ def test_days_follow_utc_wherever_the_database_is(database: Database) -> None:
         times = [
             row[0] for row in connection.execute("SELECT time FROM scorewire.churn ORDER BY time").fetchall()
         ]
-    assert times[1] == dt.datetime(2026, 11, 30, tzinfo=dt.UTC)
+    assert times[1] == dt.datetime(2096, 11, 30, tzinfo=dt.UTC)
     store.close()

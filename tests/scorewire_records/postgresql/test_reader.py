@@ -70,8 +70,8 @@ def test_statistics_are_those_of_files(writer: SpoolWriter, tmp_path: Path, data
     selections = [
         Selection(),
         Selection(model="churn", version="1.0.0"),
-        Selection(begin=dt.datetime(2026, 12, 1, tzinfo=dt.UTC)),
-        Selection(end=dt.datetime(2026, 12, 1, tzinfo=dt.UTC)),
+        Selection(begin=dt.datetime(2096, 12, 1, tzinfo=dt.UTC)),
+        Selection(end=dt.datetime(2096, 12, 1, tzinfo=dt.UTC)),
         Selection(model="missing"),
     ]
     expected = [FolderReader(tmp_path).statistics(each) for each in selections]
@@ -163,11 +163,11 @@ def test_a_query_has_the_types_of_its_columns(
     assert table["writer"][0].as_py() == str(writer.start)
     values = _query(
         database,
-        "SELECT 0.5::numeric, 'x'::name, ARRAY[1.5, NULL], date '2026-11-29', '%s {}', NULL, true,"
+        "SELECT 0.5::numeric, 'x'::name, ARRAY[1.5, NULL], date '2096-11-29', '%s {}', NULL, true,"
         """ '{"a": [1]}'::jsonb, interval '1 day', ARRAY['12345678-1234-1234-1234-123456789abc'::uuid]""",
     )
     assert [column[0].as_py() for column in values.columns] == [
-        *(0.5, "x", [1.5, None], dt.date(2026, 11, 29), "%s {}", None, True),
+        *(0.5, "x", [1.5, None], dt.date(2096, 11, 29), "%s {}", None, True),
         *('{"a": [1]}', "1 day, 0:00:00", '["12345678-1234-1234-1234-123456789abc"]'),
     ]
 

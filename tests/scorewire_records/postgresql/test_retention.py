@@ -18,7 +18,7 @@ from scorewire_records.postgresql.store import PostgresStore
 from scorewire_records.store import Ledgers, SourceRows, Totals
 from tests.scorewire_records.spools import DAY_US, TIME_US, rows_of, source
 
-_LAST_DAY = dt.datetime(2026, 11, 30, 23, 59, tzinfo=dt.UTC)
+_LAST_DAY = dt.datetime(2096, 11, 30, 23, 59, tzinfo=dt.UTC)
 
 
 @pytest.fixture
@@ -57,8 +57,8 @@ def test_whole_days_expire_and_are_counted(store: PostgresStore, database: Datab
     assert store.expire(_LAST_DAY) == set()
 
     # The time is that of UTC, wherever the program and the database are.
-    assert store.expire(dt.datetime(2026, 12, 1, 4, tzinfo=dt.timezone(dt.timedelta(hours=5)))) == set()
-    assert store.expire(dt.datetime(2026, 12, 1, 0, tzinfo=dt.UTC)) == {start}
+    assert store.expire(dt.datetime(2096, 12, 1, 4, tzinfo=dt.timezone(dt.timedelta(hours=5)))) == set()
+    assert store.expire(dt.datetime(2096, 12, 1, 0, tzinfo=dt.UTC)) == {start}
     assert store.totals(start) == Totals(stored=101, expired=40)
 
 

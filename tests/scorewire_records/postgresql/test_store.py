@@ -291,7 +291,7 @@ def test_rows_around_midnight_are_in_the_days_of_utc(store: PostgresStore, datab
     _store(store, start, (kind, rows))
     _assert_equal_to_files(_view(database), start, kind, rows)
     days = _query(database, "SELECT day, predictions, rows FROM scorewire.stored ORDER BY day")
-    day = dt.date(2026, 11, 30)
+    day = dt.date(2096, 11, 30)
     assert days == [(day - dt.timedelta(days=1), 5, 10), (day, 5, 10)]
     counts = [
         _query(database, f'SELECT count(*) FROM scorewire."{name}"')
@@ -373,7 +373,7 @@ def test_starts_say_what_wrote_them(store: PostgresStore, database: Database) ->
     begun = Start(
         start=start,
         segment=0,
-        created="2026-11-29T17:00:00.000000Z",
+        created="2096-11-29T17:00:00.000000Z",
         server="0.1.0",
         engine="native",
         writers=1,
