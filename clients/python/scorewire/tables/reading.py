@@ -142,11 +142,13 @@ class _Lines:
             raise csv.Error(f"{self._row} has more than {self._most:,} characters")
         return line
 
-    def row_ends(self, *, blank: bool) -> None:
-        """Note that the next line begins a row; a blank one before the header is not the header."""
+    def header_ends(self) -> None:
+        """Note that what follows are rows."""
+        self._row, self._most = "a row", _MAX_ROW_CHARACTERS
+
+    def row_ends(self) -> None:
+        """Note that the next line begins a row, or the header if only blank lines came."""
         self._begin = self.characters
-        if not blank:
-            self._row, self._most = "a row", _MAX_ROW_CHARACTERS
 
 
 class _CsvReader(TableReader):
@@ -162,6 +164,7 @@ class _CsvReader(TableReader):
         except FileError:
             self.close()
             raise
+        self._lines.header_ends()
 
     def chunks(self, rows: int) -> Iterator[Chunk]:
         pending: list[list[str]] = []
@@ -192,7 +195,7 @@ class _CsvReader(TableReader):
         """The rows of the file, without blank lines."""
         try:
             for row in self._reader:
-                self._lines.row_ends(blank=not row)
+                self._lines.row_ends()
                 if row:
                     yield row
         except UnicodeDecodeError as error:
