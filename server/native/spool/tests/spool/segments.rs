@@ -73,7 +73,7 @@ fn a_recorder_that_records_nothing_leaves_a_whole_segment() {
     recorder.close();
     let mut kinds: Vec<_> = folder.headers()[0].iter().map(|header| (header.kind, header.source)).collect();
     // A look at the ledger may have come before the end.
-    kinds.dedup();
+    kinds.dedup_by(|next, before| next.0 == kind::LEDGER && next == before);
     assert_eq!(kinds, [(kind::START, 0), (kind::LEDGER, 0), (kind::END, 1)]);
     assert!(!folder.spool().join(".01020304-0506-7108-810a-0b0c0d0e0000").exists());
 }

@@ -111,7 +111,7 @@ fn a_share_of_the_calls_is_drawn_each_on_its_own() {
         let count = |drawn: &mut dyn Iterator<Item = bool>| drawn.filter(|each| *each).count() as f64;
         let all = count(&mut drawn.iter().copied());
         let both = count(&mut drawn.windows(2).map(|pair| pair[0] && pair[1]));
-        // Seven standard deviations.
+        // Seven standard deviations; of pairs, which overlap, more than five.
         let near = |found: f64, share: f64| {
             let expected = CALLS as f64 * share;
             (found - expected).abs() <= 7.0 * (expected * (1.0 - share)).sqrt() + 1.0
