@@ -1,18 +1,21 @@
 """Why calls fail, and the one table from exceptions to what the caller sees.
 
 The caller gets a gRPC status. Its details carry `google.rpc.ErrorInfo` and, for bad
-input, `google.rpc.BadRequest`. An exception that is not in the table is a fault of
-the server: the caller gets a fixed text, and the exception goes to the log.
+input, `google.rpc.BadRequest`; for a limit of the caller, `google.rpc.RetryInfo`. An
+exception that is not in the table is a fault of the server: the caller gets a fixed
+text, and the exception goes to the log.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import TypeAlias
 
 import grpc
-from google.protobuf import any_pb2
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from scorewire_contract.service.logs import log_fault
@@ -116,6 +119,27 @@ class RunStoppedError(CallError):
     """The model's run took longer than --max-run-seconds and was stopped."""
 
 
+class UnauthenticatedError(CallError):
+    """The call shows no valid credential."""
+
+
+class PermissionDeniedError(CallError):
+    """The caller has no right to do this with this model, which need not exist."""
+
+
+class CallerLimitError(CallError):
+    """The caller has used up what its limits allow.
+
+    Args:
+        message: for the caller.
+        retry_seconds: the time after which the caller may try again.
+    """
+
+    def __init__(self, message: str, *, retry_seconds: float) -> None:
+        super().__init__(message)
+        self.retry_seconds = retry_seconds
+
+
 class DeadlineExceededError(CallError):
     """The caller's deadline passed before the answer was ready."""
 
@@ -138,6 +162,9 @@ TABLE: dict[type[CallError], tuple[Code, Reason]] = {
     TooManyInFlightError: (code_pb2.RESOURCE_EXHAUSTED, errors_pb2.ERROR_REASON_TOO_MANY_IN_FLIGHT),
     OverloadedError: (code_pb2.RESOURCE_EXHAUSTED, errors_pb2.ERROR_REASON_OVERLOADED),
     RunStoppedError: (code_pb2.RESOURCE_EXHAUSTED, errors_pb2.ERROR_REASON_RUN_STOPPED),
+    UnauthenticatedError: (code_pb2.UNAUTHENTICATED, errors_pb2.ERROR_REASON_UNAUTHENTICATED),
+    PermissionDeniedError: (code_pb2.PERMISSION_DENIED, errors_pb2.ERROR_REASON_PERMISSION_DENIED),
+    CallerLimitError: (code_pb2.RESOURCE_EXHAUSTED, errors_pb2.ERROR_REASON_CALLER_LIMIT),
     DeadlineExceededError: (code_pb2.DEADLINE_EXCEEDED, errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED),
 }
 _INTERNAL = (code_pb2.INTERNAL, errors_pb2.ERROR_REASON_INTERNAL)
@@ -162,6 +189,9 @@ def to_status(error: BaseException) -> status_pb2.Status:
         details = [_info(reason, error.metadata)]
         if error.violations:
             details.append(_bad_request(error.violations))
+        if isinstance(error, CallerLimitError):
+            # The last detail: the native engine appends it to a status that it has without.
+            details.append(_retry_info(error.retry_seconds))
         return _status(code, clip(str(error)), *details)
     except Exception as unsaid:
         # If this function raised, the caller would get UNKNOWN instead of the real code.
@@ -219,7 +249,14 @@ def _bad_request(violations: Sequence[Violation]) -> any_pb2.Any:
     )
 
 
-def _pack(message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> any_pb2.Any:
+def _retry_info(seconds: float) -> any_pb2.Any:
+    """When to try again, in whole milliseconds, rounded up."""
+    delay = duration_pb2.Duration()
+    delay.FromMilliseconds(ceil(seconds * 1e3))
+    return _pack(error_details_pb2.RetryInfo(retry_delay=delay))
+
+
+def _pack(message: Message) -> any_pb2.Any:
     packed = any_pb2.Any()
     packed.Pack(message)
     return packed

@@ -86,6 +86,27 @@ class Settings:
         Path | None, PATH, "PEM file of the certificate chain; turns TLS on, with --tls-key."
     ] = None
     tls_key: Annotated[Path | None, PATH, "PEM file of the certificate's private key."] = None
+    tls_client_ca: Annotated[
+        Path | None,
+        PATH,
+        "PEM file of the authorities whose certificates clients may show as their credential (mTLS).",
+    ] = None
+    tls_client_crl: Annotated[
+        Path | None,
+        PATH,
+        "PEM file with the revocation lists of these authorities; read again when it changes.",
+    ] = None
+    access: Annotated[
+        Path | None,
+        PATH,
+        "TOML file of who may call, with API keys, issuers of tokens, rights and limits; read again when it"
+        " changes. Everybody may call unless given.",
+    ] = None
+    audit: Annotated[
+        Path | None,
+        PATH,
+        "File that gets a line for each call that changes something, or tries to; it is only appended to.",
+    ] = None
     metrics_port: Annotated[
         int | None,
         integer(0, LARGEST_PORT),

@@ -6,27 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import monotonic, perf_counter_ns
 
+from scorewire_server.engine.access import Principal
+from scorewire_server.engine.peer import Peer
 from scorewire_server.engine.tracer import CallTrace
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """The other end of a call's connection.
-
-    Attributes:
-        address: HOST:PORT or [IPv6]:PORT; "" if the engine does not know it.
-        certificate: the client's certificate in DER; None if the client showed none. Today the server asks
-            for none.
-    """
-
-    address: str = ""
-    certificate: bytes | None = None
-
-    @property
-    def host(self) -> str:
-        """The address without the port, and without the brackets of IPv6; "" if it is not known."""
-        return self.address.rpartition(":")[0].removeprefix("[").removesuffix("]")
-
 
 _UNKNOWN_PEER = Peer()
 
@@ -43,6 +25,7 @@ class CallContext:
         deadline: a time of `time.monotonic`; None if the caller set no deadline.
         received_ns: a time of `time.perf_counter_ns`: when the call arrived, as far as the engine knows.
         trace: of a prediction: its trace; None if the call is not traced.
+        principal: who calls; None without --access, and for methods that need no credential.
     """
 
     method: str
@@ -51,6 +34,7 @@ class CallContext:
     deadline: float | None = None
     received_ns: int = field(default_factory=perf_counter_ns)
     trace: CallTrace | None = None
+    principal: Principal | None = None
 
     @property
     def seconds_left(self) -> float | None:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from scorewire_contract.scoring import RunGraph
 from scorewire_contract.service.start import StartError
+from scorewire_server.engine.access import AccessOptions
 from scorewire_server.engine.port import ControlMethod, Engine
 from scorewire_server.engine.recording import RecordOptions
 from scorewire_server.engine.tracing import TraceOptions
@@ -27,7 +28,7 @@ class OpenSession(Protocol):
 class MakeEngine(Protocol):
     """Makes an engine from the settings and the control methods.
 
-    It records only with `records`, and traces only with `traces`.
+    It records only with `records`, traces only with `traces`, and asks who calls only with `access`.
     """
 
     def __call__(  # noqa: D102
@@ -36,6 +37,7 @@ class MakeEngine(Protocol):
         control: Iterable[ControlMethod],
         records: RecordOptions | None = None,
         traces: TraceOptions | None = None,
+        access: AccessOptions | None = None,
     ) -> Engine: ...
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
+from scorewire_server.engine.access import AccessTable
 from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.recording import NO_SOURCES, RecordCounts, Sources
 from scorewire_server.engine.snapshot import LoadedVersion, Snapshot
@@ -115,6 +116,14 @@ class Engine(Protocol):
 
         Raises:
             StartError: this engine cannot use the certificate; it keeps the one before.
+        """
+        ...
+
+    def use_access(self, table: AccessTable) -> None:
+        """Ask callers for credentials of a new table. Only for an engine that was made with `AccessOptions`.
+
+        Remembered grants end: each credential that is no API key is verified again at its next call, and
+        within a second for open streams. A stream whose credential is valid no more ends as UNAUTHENTICATED.
         """
         ...
 

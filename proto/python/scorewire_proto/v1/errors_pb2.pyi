@@ -70,6 +70,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED: the call was shed: it waited so long that its response
     would come too late.
     """
+    ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 20
+    """UNAUTHENTICATED: the call shows no valid credential. The same for whatever
+    is wrong with it.
+    """
+    ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 21
+    """PERMISSION_DENIED: the caller has no right to do this with this model. The
+    same for a model that does not exist.
+    """
+    ERROR_REASON_CALLER_LIMIT: _ErrorReason.ValueType  # 22
+    """RESOURCE_EXHAUSTED: the caller has used up its calls or rows a second, or
+    its calls at one time. `google.rpc.RetryInfo` says when to try again.
+    """
     ERROR_REASON_MISSING_VALUE: _ErrorReason.ValueType  # 100
     """Row error: a value is missing that the model requires."""
     ERROR_REASON_NUMBER_OUT_OF_RANGE: _ErrorReason.ValueType  # 101
@@ -131,6 +143,18 @@ ERROR_REASON_RUN_STOPPED: ErrorReason.ValueType  # 18
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 19
 """RESOURCE_EXHAUSTED: the call was shed: it waited so long that its response
 would come too late.
+"""
+ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 20
+"""UNAUTHENTICATED: the call shows no valid credential. The same for whatever
+is wrong with it.
+"""
+ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 21
+"""PERMISSION_DENIED: the caller has no right to do this with this model. The
+same for a model that does not exist.
+"""
+ERROR_REASON_CALLER_LIMIT: ErrorReason.ValueType  # 22
+"""RESOURCE_EXHAUSTED: the caller has used up its calls or rows a second, or
+its calls at one time. `google.rpc.RetryInfo` says when to try again.
 """
 ERROR_REASON_MISSING_VALUE: ErrorReason.ValueType  # 100
 """Row error: a value is missing that the model requires."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 from scorewire_contract.memory import explain_memory
 from scorewire_contract.service.start import StartError
 from scorewire_server.errors import (
+    CallerLimitError,
     DeadlineExceededError,
     DrainingError,
     OverloadedError,
+    PermissionDeniedError,
     RunStoppedError,
     TooManyInFlightError,
+    UnauthenticatedError,
 )
 
 
@@ -51,6 +54,23 @@ def run_stopped(seconds: float) -> RunStoppedError:
     return RunStoppedError(
         f"the model ran longer than the {seconds:g} s of one run and was stopped; send fewer rows",
         limit_seconds=f"{seconds:g}",
+    )
+
+
+def unauthenticated() -> UnauthenticatedError:
+    """The failure of a call without a valid credential: the same for whatever is wrong with it."""
+    return UnauthenticatedError("the call shows no valid credential")
+
+
+def permission_denied() -> PermissionDeniedError:
+    """The failure of a call without a right: the same for models that exist and for others."""
+    return PermissionDeniedError("the caller has no right to do this with this model")
+
+
+def caller_limit(retry_seconds: float) -> CallerLimitError:
+    """The failure of a call of a principal that has used up what its limits allow."""
+    return CallerLimitError(
+        "the caller has used up its limit of calls or rows; try again later", retry_seconds=retry_seconds
     )
 
 

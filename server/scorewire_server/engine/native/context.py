@@ -8,7 +8,8 @@ from struct import Struct
 from time import perf_counter_ns
 from typing import overload
 
-from scorewire_server.engine.context import CallContext, Peer, deadline_in
+from scorewire_server.engine.context import CallContext, deadline_in
+from scorewire_server.engine.peer import Peer
 
 # The lengths of a name and of its value, which stand before them.
 _LENGTHS = Struct("<II")

@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 import scorewire_native
 from scorewire_contract.service.logs import log_fault
 from scorewire_contract.service.start import StartError
+from scorewire_server.engine.access import AccessOptions, AccessTable
 from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.encodings.methods import TENSOR_METHODS, PredictionMethod
 from scorewire_server.engine.encodings.positional import malformed
@@ -81,6 +82,7 @@ class NativeEngine:
         control: Iterable[ControlMethod],
         records: RecordOptions | None = None,
         traces: TraceOptions | None = None,
+        access: AccessOptions | None = None,
     ) -> None:
         load_runtime()
         self._settings = settings
@@ -205,6 +207,10 @@ class NativeEngine:
             self._native.use_certificate(certificate.chain, certificate.key)
         except ValueError as error:
             raise StartError(f"the native engine cannot use the certificate and its key: {error}") from None
+
+    def use_access(self, table: AccessTable) -> None:
+        """Ask callers for credentials of a new table."""
+        raise NotImplementedError
 
     def in_use(self, version: LoadedVersion) -> bool:
         """Whether a call or a copy for a shadow still uses a version."""

@@ -19,10 +19,11 @@ import grpc
 from grpc import aio
 
 from scorewire_contract.service.logs import log_fault
-from scorewire_server.engine.context import CallContext, Peer, deadline_in
+from scorewire_server.engine.context import CallContext, deadline_in
 from scorewire_server.engine.encodings.methods import METHODS, PredictionMethod, typed_method
 from scorewire_server.engine.interpreted.failures import expired
 from scorewire_server.engine.interpreted.predictor import Predictor
+from scorewire_server.engine.peer import Peer
 from scorewire_server.engine.port import ControlMethod, StreamMethod
 from scorewire_server.engine.reference import compression
 from scorewire_server.engine.reference.admission import admit

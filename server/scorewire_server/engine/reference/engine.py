@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 from grpc import aio
 
+from scorewire_server.engine.access import AccessOptions, AccessTable
 from scorewire_server.engine.interpreted.failures import cannot_bind
 from scorewire_server.engine.interpreted.predictor import Limits, Predictor
 from scorewire_server.engine.port import Certificate, ControlMethod
@@ -41,6 +42,7 @@ class ReferenceEngine:
         control: Iterable[ControlMethod],
         records: RecordOptions | None = None,
         traces: TraceOptions | None = None,
+        access: AccessOptions | None = None,
     ) -> None:
         self._settings = settings
         self._recorder = None if records is None else Recorder(records, version("scorewire-server"))
@@ -99,6 +101,10 @@ class ReferenceEngine:
     def use_certificate(self, certificate: Certificate) -> None:
         """Show a certificate to new connections; open connections go on."""
         self._certificates.append(_configuration(certificate))
+
+    def use_access(self, table: AccessTable) -> None:
+        """Ask callers for credentials of a new table."""
+        raise NotImplementedError
 
     def in_use(self, version: LoadedVersion) -> bool:
         """Whether a call or a copy for a shadow still uses a version."""

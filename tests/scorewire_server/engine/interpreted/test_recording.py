@@ -16,10 +16,11 @@ from scorewire_contract.records.rows import KEPT
 from scorewire_proto.inference import inference_pb2
 from scorewire_proto.v1 import prediction_pb2
 from scorewire_server.engine import split
-from scorewire_server.engine.context import CallContext, Peer
+from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.encodings.methods import METHODS, PredictionMethod, typed_method
 from scorewire_server.engine.interpreted.predictor import Limits, Predictor
 from scorewire_server.engine.interpreted.recording import RecordLanes, choose
+from scorewire_server.engine.peer import Peer
 from scorewire_server.engine.recording import Sources
 from scorewire_server.engine.snapshot import LoadedVersion, Routing, Shadow, Snapshot
 from scorewire_server.engine.statistics import RouteKey

@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("scorewire_native")
 
-from scorewire_server.engine.context import Peer
 from scorewire_server.engine.native.context import LazyMetadata, read_context
+from scorewire_server.engine.peer import Peer
 
 
 def _block(*entries: tuple[bytes, bytes]) -> bytes:
