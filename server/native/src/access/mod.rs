@@ -1,5 +1,12 @@
 //! Who calls: credentials, and what they give to those who show them.
 
+pub(crate) mod addresses;
+pub(crate) mod bounded;
+pub(crate) mod credential;
+pub(crate) mod gate;
 pub(crate) mod grant;
 pub(crate) mod principal;
+pub(crate) mod questions;
 pub(crate) mod rate;
+pub(crate) mod refusal;
+pub(crate) mod table;
