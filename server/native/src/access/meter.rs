@@ -101,6 +101,11 @@ impl Meter {
         }
     }
 
+    /// The index of what Python answers among the threads that count.
+    pub(crate) fn python(&self) -> usize {
+        self.shards.len() - 1
+    }
+
     /// Counts a refusal on a thread.
     pub(crate) fn refuse(&self, worker: usize, cause: Cause) {
         self.shards[worker].refused[cause as usize].fetch_add(1, Relaxed);
