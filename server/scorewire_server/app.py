@@ -21,6 +21,9 @@ from scorewire_server.catalog.version_policy import parse_version_policy
 from scorewire_server.catalog.versions import Versions
 from scorewire_server.catalog.watch import changes
 from scorewire_server.certificates import Certificates
+from scorewire_server.control.audit import Audit
+from scorewire_server.control.audit_file import AuditFile
+from scorewire_server.control.guard import Guard
 from scorewire_server.control.health import Health
 from scorewire_server.control.inference_service import InferenceService
 from scorewire_server.control.model_service import ModelService
@@ -53,8 +56,9 @@ class App:
 
     Raises:
         StartError: the repository cannot be read, --models names a bundle or the folder of a model,
-            --state-file names a folder or is in use by another server, the engine cannot be used,
-            or records cannot be kept, or traces not sent, with these settings.
+            --state-file names a folder or is in use by another server, the file of --audit cannot be
+            written, the engine cannot be used, or records cannot be kept, or traces not sent, with these
+            settings.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -83,6 +87,7 @@ class App:
             )
         )
         self._traces = None if settings.traces is None else Traces(settings, lambda: self._engine.traces)
+        self._audit = Audit(None if settings.audit is None else AuditFile(settings.audit))
         self._state_file = StateFile(state_file)
         self._state_file.open()
         versions = Versions(
@@ -99,7 +104,6 @@ class App:
             lambda: self._engine.statistics,
             lambda: self._records.ledger if self._records is not None else None,
             self._describe,
-            controllable=settings.controllable,
             max_rows=settings.max_rows,
             max_message_bytes=settings.max_message_bytes,
         )
@@ -109,7 +113,6 @@ class App:
             lambda: self._health.serving,
             server_version=version("scorewire-server"),
             max_rows=settings.max_rows,
-            controllable=settings.controllable,
         )
         reflection = Reflection(lambda: self._catalog.snapshot)
         control = [
@@ -117,9 +120,10 @@ class App:
             for service in (models, inference, self._health, reflection)
             for method in service.methods()
         ]
+        guard = Guard(None, self._audit, controllable=settings.controllable)
         self._engine = self._kind.make(
             settings,
-            limit_streams(control, settings.max_watches),
+            limit_streams(guard.around(control), settings.max_watches),
             self._records.options if self._records is not None else None,
             self._traces.options if self._traces is not None else None,
         )
@@ -197,6 +201,7 @@ class App:
             # They are done from the last to the first, when no call is left that could change the state, and
             # the spool is complete.
             last_steps.callback(self._state_file.close)
+            last_steps.push_async_callback(self._audit.close)
             if self._metrics_server is not None:
                 last_steps.callback(self._metrics_server.close)
             if self._records is not None:
