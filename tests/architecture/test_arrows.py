@@ -74,6 +74,7 @@ LAYERS: dict[str, Layers] = {
     "scorewire_server": (
         ("__init__", "cli", "healthcheck"),
         ("app", "allocator"),
+        ("callers",),
         ("loading", "control", "metrics"),
         ("records", "tracing"),
         ("catalog", "certificates", "problem_log"),
