@@ -75,7 +75,7 @@ LAYERS: dict[str, Layers] = {
         ("__init__", "cli", "healthcheck"),
         ("app", "allocator"),
         ("loading", "control", "metrics"),
-        ("records", "tracing"),
+        ("access", "records", "tracing"),
         ("catalog", "certificates", "problem_log"),
         ("engine.factory",),
         ("engine.native", "engine.reference"),
