@@ -76,7 +76,7 @@ LAYERS: dict[str, Layers] = {
         ("app", "allocator"),
         ("callers",),
         ("loading", "control", "metrics"),
-        ("records", "tracing"),
+        ("access", "records", "tracing"),
         ("catalog", "certificates", "problem_log"),
         ("engine.factory",),
         ("engine.native", "engine.reference"),
