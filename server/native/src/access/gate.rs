@@ -109,6 +109,11 @@ impl Gate {
         }
     }
 
+    /// The table.
+    pub(crate) fn table(&self) -> Arc<Table> {
+        self.table.load_full()
+    }
+
     /// Lets callers in by this table from now on.
     pub(crate) fn use_table(&self, mut table: Table) {
         self.epochs.send_modify(|epoch| {

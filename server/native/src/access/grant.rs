@@ -78,11 +78,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::access::principal::Patterns;
 
     #[test]
     fn a_connection_remembers_its_last_credential_for_one_table_until_it_ends() {
-        let principal = Arc::new(Principal { name: "shop".into(), predict: Patterns::default() });
+        let principal = Arc::new(Principal::of("shop"));
         let (now, hour) = (Instant::now(), Duration::from_secs(3600));
         let identity = Identity { principal, expires: Some(now + hour) };
         let memo = Memo::default();
@@ -96,7 +95,7 @@ mod tests {
 
     #[test]
     fn what_is_written_of_a_grant_has_no_credential() {
-        let grant = Grant::of(Principal { name: "shop".into(), predict: Patterns::default() });
+        let grant = Grant::of(Principal::of("shop"));
         assert_eq!(format!("{grant:?}"), "Grant(\"shop\")");
     }
 }

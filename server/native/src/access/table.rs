@@ -60,6 +60,11 @@ impl Table {
         self.keys.get(digest)
     }
 
+    /// All principals.
+    pub(crate) fn principals(&self) -> impl Iterator<Item = &Arc<Principal>> {
+        self.principals.values()
+    }
+
     /// The principal of a name.
     pub(crate) fn principal(&self, name: &str) -> Option<&Arc<Principal>> {
         self.principals.get(name)

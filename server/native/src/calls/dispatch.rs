@@ -192,11 +192,13 @@ fn begin_one(
             (method, Some(Arc::new(TypedTarget { service, version, routing_key })))
         }
         Handler::Control => {
-            match in_time.and_then(|()| reserve(&mut body, grpc.metadata_bytes)) {
-                Ok(()) => {
+            let principal = grant.as_ref().map(|grant| &*grant.principal);
+            let admitted = in_time.and_then(|()| reserve(&mut body, grpc.metadata_bytes));
+            match admitted.and_then(|()| Ok(worker.take_control(principal)?)) {
+                Ok(open) => {
                     let principal = grant.as_ref().map(|grant| Arc::clone(&grant.principal.name));
                     let (context, messages) = (context.to_owned_context(principal), messages(body, false));
-                    forward::begin(worker, context, grant, messages, responder);
+                    forward::begin(worker, context, (grant, open), messages, responder);
                 }
                 Err(error) => forward::end(Err(error), responder),
             }
@@ -208,12 +210,22 @@ fn begin_one(
     // A stream keeps its token, so that it can be checked again.
     let held = grant.as_ref().filter(|_| method.streams).map_or(0, |grant| grant.held_bytes());
     let admitted = in_time.and_then(|()| reserve(&mut body, held));
-    let call = Call::new(&context, method, typed, grant, trace);
-    match (admitted, method.streams) {
-        (Ok(()), false) => return unary::begin(worker, call, messages(body, true), responder, cx),
-        (Ok(()), true) => stream::begin(worker, call, messages(body, false), responder),
-        (Err(error), _) => worker.end(&call, &Tally::Unrouted, error, responder),
+    let mut call = Call::new(&context, method, typed, grant, trace);
+    match admitted.and_then(|()| Ok(worker.open(call.principal())?)) {
+        Ok(open) => call.open = open,
+        Err(CallError::Failed(error)) => {
+            worker.fail(&call, &Tally::Unrouted, &error, responder);
+            return None;
+        }
+        Err(error) => {
+            worker.end(&call, &Tally::Unrouted, error, responder);
+            return None;
+        }
     }
+    if !method.streams {
+        return unary::begin(worker, call, messages(body, true), responder, cx);
+    }
+    stream::begin(worker, call, messages(body, false), responder);
     None
 }
 

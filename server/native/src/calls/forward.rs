@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::task::spawn_local;
 
 use crate::access::grant::Grant;
+use crate::access::principal::OpenCall;
 use crate::bridge::events::Command;
 use crate::calls::compression::compress;
 use crate::calls::request_messages::{CallError, RequestMessages};
@@ -18,11 +19,11 @@ use crate::transport::context::OwnedContext;
 use crate::transport::grpc::{DeliveryError, Responder};
 use crate::transport::messages::Message;
 
-/// Begins a call of the control plane's.
+/// Begins a call of the control plane's, of whom the grant says, and which counts as open until it ends.
 pub(crate) fn begin(
     worker: &Arc<Worker>,
     context: OwnedContext,
-    grant: Option<Arc<Grant>>,
+    (grant, open): (Option<Arc<Grant>>, OpenCall),
     messages: RequestMessages,
     responder: Responder,
 ) {
@@ -30,7 +31,10 @@ pub(crate) fn begin(
     // What a unary call may do was decided when it began.
     let lasts = worker.gate.as_ref().is_some_and(|gate| gate.paths.streams.contains(&context.path));
     let grant = grant.filter(|_| lasts);
-    drop(spawn_local(async move { run(&worker, context, grant, messages, responder).await }));
+    drop(spawn_local(async move {
+        let _open = open;
+        run(&worker, context, grant, messages, responder).await;
+    }));
 }
 
 /// Hands a call to the control plane, and carries what it says. With a grant, the call ends with its credential.

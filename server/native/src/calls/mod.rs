@@ -16,6 +16,7 @@ use bytes::Bytes;
 
 use crate::access::gate::Gate;
 use crate::access::grant::Grant;
+use crate::access::principal::{OpenCall, Principal};
 use crate::access::refusal::Cause;
 use crate::bridge::events::Events;
 use crate::calls::request_messages::CallError;
@@ -79,6 +80,25 @@ impl Worker {
             *grant = gate.renew(grant, peer).await.map_err(|cause| self.refusal(gate, cause))?;
         }
         Ok(())
+    }
+
+    /// Counts a call as open, where its principal has a limit of open calls.
+    ///
+    /// # Errors
+    /// `RpcError`: as many are open as may be.
+    fn open(&self, principal: Option<&Principal>) -> Result<OpenCall, RpcError> {
+        let Some(principal) = principal else { return Ok(OpenCall::default()) };
+        principal.open(self.index).map_err(|wait| self.errors().caller_limit.with_retry(wait))
+    }
+
+    /// Takes a control call from the limits of its principal. Predictions are taken message by message.
+    ///
+    /// # Errors
+    /// `RpcError`: there is none left, or as many are open as may be.
+    fn take_control(&self, principal: Option<&Principal>) -> Result<OpenCall, RpcError> {
+        let open = self.open(principal)?;
+        let taken = principal.map_or(Ok(()), |principal| principal.take_call(self.index, Instant::now()));
+        taken.map(|()| open).map_err(|wait| self.errors().caller_limit.with_retry(wait))
     }
 
     /// Counts a call, or a message of a stream, as answered, or as failed for a reason. It lasted `from` the

@@ -11,18 +11,20 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
 use crate::access::gate::Gate;
+use crate::access::meter::Meters;
 use crate::bridge::events::{Command, Events};
 use crate::bridge::panics;
 use crate::encodings::typed_schema::TypedService;
 use crate::predict::backlog::Backlog;
+use crate::predict::budget::Budgets;
 use crate::predict::counting::Counting;
 use crate::predict::loading::Loading;
 use crate::predict::observers::Observers;
-use crate::predict::pipeline::{Budgets, Predictor};
+use crate::predict::pipeline::Predictor;
 use crate::predict::recording::Recording;
 use crate::predict::scoring::{Limits, Scorer};
 use crate::predict::shadow::ShadowLane;
-use crate::python::access::{AccessParts, TableParts};
+use crate::python::access::{self, AccessParts, PrincipalSums, TableParts};
 use crate::python::counts::{self, CallSums, CountRegistry, RouteSums, VersionSums};
 use crate::python::errors::{FailureParts, FixedParts, rpc_error};
 use crate::python::events::event_tuple;
@@ -127,6 +129,7 @@ pub(crate) struct Engine {
     counts: CountRegistry,
     tracer: Option<PyTracer>,
     gate: Option<Arc<Gate>>,
+    meters: Meters,
 }
 
 #[pymethods]
@@ -177,6 +180,7 @@ impl Engine {
             counts: CountRegistry::new(workers),
             tracer,
             gate,
+            meters: Meters::new(parts.threads, workers),
         })
     }
 
@@ -374,7 +378,7 @@ impl Engine {
 
     /// Lets callers in by this table from now on.
     fn use_access(&self, parts: TableParts) -> PyResult<()> {
-        self.gate()?.use_table(parts.table());
+        self.gate()?.use_table(parts.table(&self.meters));
         Ok(())
     }
 
@@ -383,6 +387,23 @@ impl Engine {
     fn verified(&self, number: u64, found: Option<(String, Option<f64>)>) -> PyResult<()> {
         self.gate()?.verified(number, found.as_ref().map(|(name, left)| (&**name, *left)));
         Ok(())
+    }
+
+    /// Takes the rows of a message of a principal that Python answers. `None`: they are taken, else the seconds after
+    /// which there are some.
+    fn charge_rows(&self, name: &str, rows: u32) -> PyResult<Option<f64>> {
+        Ok(access::charge_rows(&self.gate()?.table(), name, rows))
+    }
+
+    /// Counts a message of a principal that Python has refused for a missing right.
+    fn count_denied(&self, name: &str) -> PyResult<()> {
+        access::count_denied(&self.gate()?.table(), name);
+        Ok(())
+    }
+
+    /// For each principal of the table: its name, its calls and rows, and its refused calls by cause.
+    fn principal_counts(&self) -> Vec<PrincipalSums> {
+        self.gate.as_ref().map(|gate| access::principal_sums(&gate.table())).unwrap_or_default()
     }
 
     /// How many calls were refused for their credentials, and streams ended, by cause.

@@ -218,6 +218,7 @@ def test_failures_of_every_reason_of_the_contract_are_counted() -> None:
             "too_many_failing",
             "expired",
             "overloaded",
+            "over_share",
             "run_stopped",
             "draining",
             "internal",
