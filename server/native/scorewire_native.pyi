@@ -185,20 +185,27 @@ class TraceParts(TypedDict):
     waiting: int
     reasons: Sequence[tuple[int, str]]
 
+# So many a second, and so many at once.
+Rate: TypeAlias = tuple[float, float]
+
 class AccessParts(TypedDict):
-    open_paths: set[str]
     audited: set[str]
     streams: set[str]  # the control methods that are streams
 
 class PrincipalParts(TypedDict):
     name: str
     predict: tuple[Sequence[str], Sequence[str]]  # names of models, and beginnings of names
+    calls: Rate | None
+    rows: Rate | None
+    in_flight: int | None
+    share: float
 
 class TableParts(TypedDict):
     principals: Sequence[PrincipalParts]
     # The SHA-256, the place of the principal, and the seconds until the key ends.
     keys: Sequence[tuple[bytes, int, float | None]]
-    failures: tuple[float, float]  # of one address: so many a second, and so many at once
+    failures: Rate  # of one address
+    open_paths: set[str]  # need no credential
 
 class EngineParts(TypedDict):
     max_rows: int

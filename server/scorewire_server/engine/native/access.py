@@ -19,6 +19,7 @@ from scorewire_server.engine.access import (
     Grant,
     Patterns,
     Principal,
+    Rate,
     Right,
 )
 from scorewire_server.engine.peer import Peer
@@ -28,7 +29,6 @@ from scorewire_server.engine.port import ControlMethod, StreamMethod
 def access_parts(options: AccessOptions, control: Iterable[ControlMethod]) -> scorewire_native.AccessParts:
     """What the extension treats in another way than most calls."""
     return {
-        "open_paths": set(options.open_paths),
         "audited": set(options.audited),
         "streams": {method.path for method in control if isinstance(method, StreamMethod)},
     }
@@ -43,13 +43,26 @@ def table_parts(table: AccessTable) -> scorewire_native.TableParts:
             (digest, places[grant.principal.name], _seconds_left(grant))
             for digest, grant in table.keys.items()
         ],
-        "failures": (table.failures.per_second, table.failures.burst),
+        "failures": _rate_parts(table.failures),
+        "open_paths": set(table.open_paths),
     }
 
 
 def _principal_parts(principal: Principal) -> scorewire_native.PrincipalParts:
     predict = principal.rights.get(Right.PREDICT, Patterns())
-    return {"name": principal.name, "predict": (sorted(predict.names), list(predict.prefixes))}
+    limits = principal.limits
+    return {
+        "name": principal.name,
+        "predict": (sorted(predict.names), list(predict.prefixes)),
+        "calls": None if limits.calls is None else _rate_parts(limits.calls),
+        "rows": None if limits.rows is None else _rate_parts(limits.rows),
+        "in_flight": limits.in_flight,
+        "share": limits.share,
+    }
+
+
+def _rate_parts(rate: Rate) -> scorewire_native.Rate:
+    return rate.per_second, rate.burst
 
 
 def _seconds_left(grant: Grant) -> float | None:
