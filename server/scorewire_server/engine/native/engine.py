@@ -25,16 +25,19 @@ from scorewire_server.engine.interpreted.failures import (
     cannot_bind,
     draining,
     expired,
+    over_share,
     overloaded,
+    permission_denied,
     run_failed,
     run_stopped,
     too_many_failing,
     too_many_in_flight,
+    unauthenticated,
 )
 from scorewire_server.engine.interpreted.predictor import Limits, Predictor
 from scorewire_server.engine.native.calls import ForwardedCall
 from scorewire_server.engine.native.context import read_context
-from scorewire_server.engine.native.explanation import explain, failure_of
+from scorewire_server.engine.native.explanation import explain, failure_of, limit_failure
 from scorewire_server.engine.native.pool import NativePool
 from scorewire_server.engine.native.recording import (
     NativeSources,
@@ -94,9 +97,12 @@ class NativeEngine:
             "too_many_failing": too_many_failing(),
             "expired": expired(),
             "overloaded": overloaded(),
+            "over_share": over_share(),
             "run_stopped": run_stopped(settings.max_run_seconds),
             "draining": draining(),
             "internal": RuntimeError(),
+            "unauthenticated": unauthenticated(),
+            "permission_denied": permission_denied(),
         }
         self._native = scorewire_native.Engine(
             {
@@ -110,7 +116,7 @@ class NativeEngine:
                 "records": None if records is None else record_parts(records),
                 "traces": None if traces is None else trace_parts(traces),
             },
-            {name: failure_of(error) for name, error in fixed.items()},
+            {name: failure_of(error) for name, error in fixed.items()} | {"caller_limit": limit_failure()},
         )
         self._versions: dict[LoadedVersion, scorewire_native.Version] = {}
         # Prepared, and not in a snapshot yet.
@@ -202,11 +208,13 @@ class NativeEngine:
         return made or native_version(self._native, version)
 
     def use_certificate(self, certificate: Certificate) -> None:
-        """Show a certificate to new connections; open connections go on."""
+        """Show a certificate to new connections, and verify their clients'; open connections go on."""
         try:
-            self._native.use_certificate(certificate.chain, certificate.key)
+            self._native.use_certificate(
+                certificate.chain, certificate.key, certificate.client_ca, certificate.client_crl
+            )
         except ValueError as error:
-            raise StartError(f"the native engine cannot use the certificate and its key: {error}") from None
+            raise StartError(f"the native engine cannot use the files of TLS: {error}") from None
 
     def use_access(self, table: AccessTable) -> None:
         """Ask callers for credentials of a new table."""
