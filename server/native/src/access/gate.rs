@@ -35,8 +35,6 @@ const REMEMBERED: usize = 1 << 16;
 /// Which paths are treated in which way.
 #[derive(Debug, Default)]
 pub(crate) struct Paths {
-    /// The methods of the control plane that need no credential.
-    pub open: HashSet<String>,
     /// The paths whose refusals are told to the control plane.
     pub audited: HashSet<String>,
     /// The methods of the control plane that are streams.
@@ -122,6 +120,11 @@ impl Gate {
             self.table.store(Arc::new(table));
             self.epoch.store(*epoch, Release);
         });
+    }
+
+    /// Whether a method of the control plane needs no credential.
+    pub(crate) fn is_open(&self, path: &str) -> bool {
+        self.table.load().open_paths.contains(path)
     }
 
     /// Finds out who makes a call, which was received at this time.

@@ -1,6 +1,6 @@
 //! What the access file says, as far as calls need it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -32,6 +32,8 @@ pub(crate) struct Table {
     keys: HashMap<Digest, Identity, foldhash::fast::RandomState>,
     /// The limit of credentials of one address that are verified and fail.
     pub failures: Rate,
+    /// The methods of the control plane that need no credential.
+    pub open_paths: HashSet<String>,
 }
 
 impl Table {
@@ -40,6 +42,7 @@ impl Table {
         principals: Vec<Arc<Principal>>,
         keys: impl IntoIterator<Item = (Digest, usize, Option<Instant>)>,
         failures: Rate,
+        open_paths: HashSet<String>,
     ) -> Self {
         let identity = |(digest, index, expires)| {
             let principal = Arc::clone(principals.get::<usize>(index)?);
@@ -47,12 +50,13 @@ impl Table {
         };
         let keys = keys.into_iter().filter_map(identity).collect();
         let named = |principal: Arc<Principal>| (Arc::clone(&principal.name), principal);
-        Self { epoch: 0, keys, principals: principals.into_iter().map(named).collect(), failures }
+        let principals = principals.into_iter().map(named).collect();
+        Self { epoch: 0, keys, principals, failures, open_paths }
     }
 
     /// A table of nobody.
     pub(crate) fn empty() -> Self {
-        Self::new(Vec::new(), [], Rate::new(1.0, 1.0))
+        Self::new(Vec::new(), [], Rate::new(1.0, 1.0), HashSet::new())
     }
 
     /// Who has an API key.

@@ -66,7 +66,7 @@ fn admit(
     answer: Option<Answer>,
 ) -> Admitted {
     let Some(gate) = &worker.gate else { return Admitted::GoesOn(None) };
-    if matches!(handler, Some(Handler::Control)) && gate.paths.open.contains(context.path) {
+    if matches!(handler, Some(Handler::Control)) && gate.is_open(context.path) {
         return Admitted::GoesOn(None);
     }
     let admission = match answer {

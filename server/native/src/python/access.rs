@@ -14,19 +14,18 @@ use crate::access::rate::Rate;
 use crate::access::table::Table;
 use crate::bridge::events::Events;
 
-/// Which paths need no credential, of which refusals are told, and which control methods are streams.
+/// The paths of which refusals are told, and those of control methods that are streams.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
 pub(super) struct AccessParts {
-    open_paths: HashSet<String>,
     audited: HashSet<String>,
     streams: HashSet<String>,
 }
 
 impl AccessParts {
     pub(super) fn gate(self, events: &Arc<Events>) -> Gate {
-        let Self { open_paths, audited, streams } = self;
-        Gate::new(Paths { open: open_paths, audited, streams }, Arc::clone(events))
+        let Self { audited, streams } = self;
+        Gate::new(Paths { audited, streams }, Arc::clone(events))
     }
 }
 
@@ -79,14 +78,15 @@ pub(super) fn count_denied(table: &Table, name: &str) {
     }
 }
 
-/// The principals; of each key the digest, the index of its principal and the seconds until it ends; and the
-/// limit of failures.
+/// The principals; of each key the digest, the index of its principal and the seconds until it ends; the limit of
+/// failures; and the paths that need no credential.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
 pub(super) struct TableParts {
     principals: Vec<PrincipalParts>,
     keys: Vec<(Digest, usize, Option<f64>)>,
     failures: (f64, f64),
+    open_paths: HashSet<String>,
 }
 
 impl TableParts {
@@ -95,6 +95,6 @@ impl TableParts {
         let keys =
             self.keys.into_iter().map(|(digest, principal, left)| (digest, principal, gate::end(left)));
         let (per_second, burst) = self.failures;
-        Table::new(principals, keys, Rate::new(per_second, burst))
+        Table::new(principals, keys, Rate::new(per_second, burst), self.open_paths)
     }
 }

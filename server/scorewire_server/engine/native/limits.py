@@ -11,7 +11,7 @@ from scorewire_server.engine.interpreted.limits import retry_seconds
 
 
 class NativeLimits:
-    """The `PredictionLimits` of the extension, which has taken the calls and the places of forwarded messages."""
+    """The extension's `PredictionLimits`. It has taken the call and the place of what it forwards."""
 
     def __init__(self, native: scorewire_native.Engine) -> None:
         self._native = native
