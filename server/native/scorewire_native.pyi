@@ -236,7 +236,9 @@ Buckets: TypeAlias = list[tuple[int, int]]
 
 class Engine:
     def __new__(cls, parts: EngineParts, fixed: Mapping[str, Failure]) -> Engine: ...
-    def use_certificate(self, chain: bytes, key: bytes) -> None: ...
+    def use_certificate(
+        self, chain: bytes, key: bytes, client_ca: bytes | None, client_crl: bytes | None
+    ) -> None: ...
     def start(
         self,
         listen: str,

@@ -135,8 +135,8 @@ class CallerLimitError(CallError):
         retry_seconds: the time after which the caller may try again.
     """
 
-    def __init__(self, message: str, *, retry_seconds: float) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, retry_seconds: float, **metadata: object) -> None:
+        super().__init__(message, **metadata)  # type: ignore[arg-type]
         self.retry_seconds = retry_seconds
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import grpc
+from typing import Any
+
 import pytest
 from google.rpc import code_pb2, error_details_pb2
 
@@ -38,7 +40,8 @@ def test_every_reason_of_a_call_has_an_exception() -> None:
 @pytest.mark.parametrize("kind", CLASSES)
 def test_an_exception_becomes_its_status(kind: type[CallError]) -> None:
     code, reason = errors.TABLE[kind]
-    status = to_status(kind("why", model="m"))
+    retry: dict[str, Any] = {"retry_seconds": 1} if kind is errors.CallerLimitError else {}
+    status = to_status(kind("why", model="m", **retry))
     assert (status.code, status.message) == (code, "why")
     info = _info(status)
     assert f"ERROR_REASON_{info.reason}" == errors_pb2.ErrorReason.Name(reason)

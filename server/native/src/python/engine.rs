@@ -36,7 +36,7 @@ use crate::transport::connection::ConnectionOptions;
 use crate::transport::connection_limits::{ConnectionLimits, LimitCounts};
 use crate::transport::grpc::INITIAL;
 use crate::transport::quota::Quota;
-use crate::transport::tls::Tls;
+use crate::transport::tls::{Tls, TlsFiles};
 use crate::transport::trailers::trailers;
 
 /// What an engine may take, and how it counts.
@@ -173,9 +173,18 @@ impl Engine {
         })
     }
 
-    /// Shows a certificate, its chain and its key as PEM, to clients that connect from now on.
-    fn use_certificate(&self, chain: &[u8], key: &[u8]) -> PyResult<()> {
-        self.tls.replace(chain, key).map_err(|error| PyValueError::new_err(error.to_string()))
+    /// Shows a certificate, its chain and its key as PEM, to clients that connect from now on. Verifies theirs by
+    /// the authorities and the revocation lists of `client_ca` and `client_crl`.
+    #[pyo3(signature = (chain, key, client_ca, client_crl))]
+    fn use_certificate(
+        &self,
+        chain: &[u8],
+        key: &[u8],
+        client_ca: Option<&[u8]>,
+        client_crl: Option<&[u8]>,
+    ) -> PyResult<()> {
+        let replaced = self.tls.replace(TlsFiles { chain, key, client_ca, client_crl });
+        replaced.map_err(|error| PyValueError::new_err(error.to_string()))
     }
 
     /// Binds and answers calls, over TLS where there is a certificate; returns the port.

@@ -53,6 +53,12 @@ class Gcra:
         self.state = min(begin + _whole(count * interval), _MOST)
         return 0
 
+    def convert(self, before: Rate, rate: Rate, now: int) -> None:
+        """Have another rate go on with as many taken."""
+        if before != rate and self.state > now:
+            taken = float(self.state - now) / (1e9 / before.per_second) * (1e9 / rate.per_second)
+            self.state = min(now + _whole(taken), _MOST)
+
 
 @dataclass(slots=True)
 class _Meter:
@@ -121,7 +127,21 @@ class CallerLimits:
         return {name: meter.counts for name, meter in list(self._meters.items())}
 
     def use(self, principals: Mapping[str, Principal]) -> None:
-        """Know these principals from now on; what the same names have taken before stays taken."""
+        """Know these principals from now on; what the same names have taken before stays taken.
+
+        Where a rate has changed, as many calls or rows are missing as before, and not as much time.
+        """
+        now = self._now()
+        for name, principal in principals.items():
+            known, meter = self._principals.get(name), self._meters.get(name)
+            if known is None or meter is None:
+                continue
+            for gcra, before, rate in (
+                (meter.calls, known.limits.calls, principal.limits.calls),
+                (meter.rows, known.limits.rows, principal.limits.rows),
+            ):
+                if before is not None and rate is not None:
+                    gcra.convert(before, rate, now)
         self._principals = principals
         self._meters = {name: self._meters.get(name) or _Meter() for name in principals}
 

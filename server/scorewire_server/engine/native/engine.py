@@ -206,11 +206,13 @@ class NativeEngine:
         return made or native_version(self._native, version)
 
     def use_certificate(self, certificate: Certificate) -> None:
-        """Show a certificate to new connections; open connections go on."""
+        """Show a certificate to new connections, and verify their clients'; open connections go on."""
         try:
-            self._native.use_certificate(certificate.chain, certificate.key)
+            self._native.use_certificate(
+                certificate.chain, certificate.key, certificate.client_ca, certificate.client_crl
+            )
         except ValueError as error:
-            raise StartError(f"the native engine cannot use the certificate and its key: {error}") from None
+            raise StartError(f"the native engine cannot use the files of TLS: {error}") from None
 
     def use_access(self, table: AccessTable) -> None:
         """Ask callers for credentials of a new table."""

@@ -109,6 +109,16 @@ def test_what_was_taken_stays_taken_when_the_access_file_changes() -> None:
     assert limits.counts["shop"].calls == 1
 
 
+def test_another_rate_is_owed_as_many_calls_and_not_as_much_time() -> None:
+    limits, _ = limits_of(slow := principal(calls=Rate(0.001, 3)))
+    for _ in range(3):
+        limits.take_call(slow)
+    limits.use({"shop": (fast := principal(calls=Rate(10, 3)))})
+    with pytest.raises(CallerLimitError) as refused:
+        limits.take_call(fast)
+    assert refused.value.retry_seconds == 0.1
+
+
 def test_places_are_shared_by_weight_once_half_are_taken() -> None:
     shop, game = principal(share=3), principal("game")
     limits, clock = limits_of(shop, game, max_in_flight=8)
