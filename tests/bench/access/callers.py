@@ -145,10 +145,12 @@ def median_us(results: Results) -> float:
     buckets = HdrHistogram.decode(results.histogram)
     left = buckets.get_total_count() / 2
     for step in buckets.get_recorded_iterator():
-        if step.count_added_in_this_iter_step >= left:
-            width = step.value_iterated_to - step.value_iterated_from
-            return float(step.value_iterated_from + width * left / step.count_added_in_this_iter_step)
-        left -= step.count_added_in_this_iter_step
+        count = step.count_at_value_iterated_to
+        if count >= left:
+            low = buckets.get_lowest_equivalent_value(step.value_iterated_to)
+            high = buckets.get_highest_equivalent_value(step.value_iterated_to) + 1
+            return float(low + (high - low) * left / count)
+        left -= count
     raise LoadError("no call was answered")
 
 
