@@ -98,7 +98,7 @@ LAYERS: dict[str, Layers] = {
         ("_attempts", "_async_hedge", "_sync_hedge"),
         ("_hedging",),
         ("_readiness",),
-        ("_codec",),
+        ("_codec", "_credentials"),
         ("_predictions", "_rows"),
         (
             "_breaker",
