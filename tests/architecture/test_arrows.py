@@ -165,7 +165,7 @@ LAYERS: dict[str, Layers] = {
             "state",
             "uploads",
         ),
-        ("jobs.opening", "openapi"),
+        ("guard", "jobs.opening", "openapi"),
         ("jobs.jobs",),
         ("jobs.intake", "jobs.run"),
         ("jobs.results",),
