@@ -100,36 +100,25 @@ def router(state: State) -> APIRouter:
         await state.guard.check_known(request)
         return followed.answer(jobs, jobs.get(job_id), request.headers.get("last-event-id", ""))
 
-    async def _changeable(jobs: Jobs, job_id: str, request: Request) -> Job:
-        await state.guard.check_known(request)
-        job = jobs.get(job_id)
-        await state.guard.check_control(request, job.model)
-        return job
-
     @routes.post("/jobs/{job_id}:cancel", summary="Cancel a job", response_model=None)
     async def cancel(job_id: str, request: Request) -> Response:
         """End a job that waits or runs; it stays in the list."""
-        check_origin(request, state.settings)
-        jobs = _jobs(state)
-        job = await _changeable(jobs, job_id, request)
+        jobs, job = await _changeable(state, job_id, request)
         await jobs.cancel(job)
         return json_response({"job": jobs.describe(job)})
 
     @routes.post("/jobs/{job_id}:publish", summary="Publish the bundle of a job", response_model=None)
     async def publish(job_id: str, request: Request) -> Response:
         """Put the bundle into the folder of models that the operator has given for it."""
-        check_origin(request, state.settings)
-        jobs = _jobs(state)
-        job = await _changeable(jobs, job_id, request)
+        jobs, job = await _changeable(state, job_id, request)
         await jobs.publish(job)
         return json_response({"job": jobs.describe(job)})
 
     @routes.delete("/jobs/{job_id}", summary="Delete a job", response_model=None)
     async def delete(job_id: str, request: Request) -> Response:
         """Remove a job and its files; a job that has not ended is cancelled first."""
-        check_origin(request, state.settings)
-        jobs = _jobs(state)
-        await jobs.delete(await _changeable(jobs, job_id, request))
+        jobs, job = await _changeable(state, job_id, request)
+        await jobs.delete(job)
         return Response(status_code=204)
 
     @routes.head("/jobs/{job_id}/files/{name}", include_in_schema=False, response_model=None)
@@ -142,6 +131,16 @@ def router(state: State) -> APIRouter:
         return await answer_file(request, found, digests)
 
     return routes
+
+
+async def _changeable(state: State, job_id: str, request: Request) -> tuple[Jobs, Job]:
+    """The job that a request may change."""
+    check_origin(request, state.settings)
+    jobs = _jobs(state)
+    await state.guard.check_known(request)
+    job = jobs.get(job_id)
+    await state.guard.check_control(request, job.model)
+    return jobs, job
 
 
 def _jobs(state: State) -> Jobs:
