@@ -19,8 +19,9 @@ from tests.processes import ServerProcess, run_command, serving, wait_until
 
 ROW = {"x0": 1.0, "x1": 2.0, "country": "de"}
 SCORE = expected_value([1.0, 2.0], "de")
-# What servers answer where they have no version or no cipher in common with the client.
+# How servers end a handshake without a common version or cipher: by an alert, or as grpc does, by closing.
 ALERTS = {"TLSV1_ALERT_PROTOCOL_VERSION", "SSLV3_ALERT_HANDSHAKE_FAILURE"}
+CLOSED = {"UNEXPECTED_EOF_WHILE_READING", "ECONNRESET"}
 PAST = datetime(2021, 2, 3, tzinfo=UTC)
 
 
@@ -202,10 +203,11 @@ def test_only_modern_versions_and_ciphers_are_taken(tmp_path: Path, models: Path
         # Level 0, so that the client itself allows what is old.
         context.set_ciphers(f"{ciphers}:@SECLEVEL=0")
         context.minimum_version = context.maximum_version = version
-        with pytest.raises(ssl.SSLError) as caught:
+        with pytest.raises((ssl.SSLError, ConnectionResetError)) as caught:
             _handshake(server.address, made.authority, context)
-        return str(caught.value.reason)
+        return str(getattr(caught.value, "reason", "ECONNRESET"))
 
+    ended = ALERTS if engine == "native" else CLOSED
     with serving(tmp_path, models, *made.server_flags(), "--engine", engine) as server:
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -213,7 +215,7 @@ def test_only_modern_versions_and_ciphers_are_taken(tmp_path: Path, models: Path
             agreed = _handshake(server.address, made.authority, context)
             assert agreed == version.name.replace("_", ".")
         for version in (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1):
-            assert refusal(version, "ALL") in ALERTS
+            assert refusal(version, "ALL") in ended
         # CBC, without forward secrecy, and both.
         for ciphers in ("ECDHE+AES+SHA:ECDHE+AES+SHA256:ECDHE+AES+SHA384", "kRSA+AESGCM", "kRSA+AES+SHA"):
-            assert refusal(ssl.TLSVersion.TLSv1_2, ciphers) in ALERTS
+            assert refusal(ssl.TLSVersion.TLSv1_2, ciphers) in ended

@@ -47,12 +47,15 @@ def _read_client_files(ca: Path, crl: Path | None) -> tuple[bytes, bytes | None]
         StartError: a file cannot be read, or is not what it should be.
     """
     # Only servers that ask clients for certificates load the library.
-    from scorewire_server.engine.client_certificates import read_revocations  # noqa: PLC0415
+    from scorewire_server.engine.revocations import parse_authorities, parse_revocations  # noqa: PLC0415
 
     names = f"--tls-client-ca {ca}" + ("" if crl is None else f" and --tls-client-crl {crl}")
     try:
         authorities, lists = ca.read_bytes(), None if crl is None else crl.read_bytes()
-        read_revocations(authorities, lists)
+        if lists is None:
+            parse_authorities(authorities)
+        else:
+            parse_revocations(authorities, lists)
     except (OSError, ValueError) as error:
         raise StartError(f"{names} cannot be used: {error}") from None
     return authorities, lists

@@ -101,6 +101,11 @@ impl Meter {
         }
     }
 
+    /// The index of what Python answers among the threads that count.
+    pub(crate) fn python(&self) -> usize {
+        self.shards.len() - 1
+    }
+
     /// Counts a refusal on a thread.
     pub(crate) fn refuse(&self, worker: usize, cause: Cause) {
         self.shards[worker].refused[cause as usize].fetch_add(1, Relaxed);
@@ -109,7 +114,8 @@ impl Meter {
     /// Calls, rows, and refusals by cause.
     pub(crate) fn counts(&self) -> (u64, u64, [u64; CAUSES]) {
         let sum = |pick: &dyn Fn(&Shard) -> &AtomicU64| -> u64 {
-            self.shards.iter().map(|shard| pick(shard).load(Relaxed)).sum()
+            // Rows may be taken on one thread and given back on another.
+            self.shards.iter().fold(0, |sum, shard| sum.wrapping_add(pick(shard).load(Relaxed)))
         };
         let refused = std::array::from_fn(|cause| sum(&|shard| &shard.refused[cause]));
         (sum(&|shard| &shard.calls), sum(&|shard| &shard.rows), refused)

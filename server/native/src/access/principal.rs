@@ -196,6 +196,15 @@ impl Principal {
     }
 }
 
+#[cfg(test)]
+impl Principal {
+    /// A principal with a meter of its own, and without rights and limits.
+    pub(crate) fn of(name: &str) -> Self {
+        let meters = crate::access::meter::Meters::new(1, 1);
+        meters.principal(name.into(), Patterns::default(), Limits::default())
+    }
+}
+
 /// Counts a call as open as long as it lives, where the principal has a limit of open calls. A copy counts none.
 #[derive(Default)]
 pub(crate) struct OpenCall(Option<Arc<Meter>>);

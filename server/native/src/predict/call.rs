@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::access::grant::Grant;
+use crate::access::principal::{OpenCall, Principal};
 use crate::encodings::methods::Method;
 use crate::encodings::typed_schema::TypedTarget;
 use crate::predict::tracing::Trace;
@@ -23,6 +24,8 @@ pub(crate) struct Call {
     pub deadline: Option<Instant>,
     /// Who calls. `None`: everybody may call.
     pub grant: Option<Arc<Grant>>,
+    /// Counts the call as open where its principal has a limit of open calls.
+    pub open: OpenCall,
     /// `None`: the call is not traced.
     pub trace: Option<Arc<Trace>>,
 }
@@ -37,7 +40,8 @@ impl Call {
         trace: Option<Arc<Trace>>,
     ) -> Self {
         let CallContext { peer, received, deadline, .. } = *context;
-        Self { method, typed, peer: Arc::clone(peer), received, deadline, grant, trace }
+        let open = OpenCall::default();
+        Self { method, typed, peer: Arc::clone(peer), received, deadline, grant, open, trace }
     }
 
     /// The routing key of a message of the call, which was read to `request`; "" where there is none.
@@ -47,6 +51,12 @@ impl Call {
             None => request.routing_key.text(message),
             Some(typed) => &typed.routing_key,
         }
+    }
+
+    /// Who calls; `None`: everybody may call.
+    #[inline]
+    pub(crate) fn principal(&self) -> Option<&Principal> {
+        self.grant.as_ref().map(|grant| &*grant.principal)
     }
 
     /// Whether the deadline has passed at a time.
@@ -82,6 +92,7 @@ mod tests {
             received,
             deadline,
             grant: None,
+            open: OpenCall::default(),
             trace: None,
         };
         let [unary, stream] = ["Predict", "PredictStream"]

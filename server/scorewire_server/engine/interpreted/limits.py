@@ -53,6 +53,10 @@ class Gcra:
         self.state = min(begin + _whole(count * interval), _MOST)
         return 0
 
+    def give_back(self, rate: Rate) -> None:
+        """Give back one that was taken."""
+        self.state = max(self.state - _whole(1e9 / rate.per_second), 0)
+
     def convert(self, before: Rate, rate: Rate, now: int) -> None:
         """Have another rate go on with as many taken."""
         if before != rate and self.state > now:
