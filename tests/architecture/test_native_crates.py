@@ -92,6 +92,7 @@ SPOOL = Crate(
         ("shared", "segment", "space", "reader"),
         ("sources", "lane"),
         ("columns",),
+        ("texts",),
         ("ring", "record", "source", "ledger", "block", "clock"),
         ("little_endian",),
     ),
