@@ -45,6 +45,7 @@ ENGINE = Crate(
         ("server",),
         ("calls",),
         ("predict",),
+        ("access",),
         ("bridge",),
         ("transport", "routing"),
         ("encodings",),

@@ -130,7 +130,7 @@ fn begin_one(worker: &Arc<Worker>, call: IncomingCall<'_>, cx: &mut Context<'_>)
     };
     let tracer = worker.predictor.tracer.as_ref();
     let trace = tracer.and_then(|tracer| tracer.begin(grpc.traceparent, &context, method.streams));
-    let call = Call::new(&context, method, typed, trace);
+    let call = Call::new(&context, method, typed, None, trace);
     match (admitted, method.streams) {
         (Ok(()), false) => return unary::begin(worker, call, messages(body, true), responder, cx),
         (Ok(()), true) => stream::begin(worker, call, messages(body, false), responder),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::access::grant::Grant;
 use crate::encodings::methods::Method;
 use crate::encodings::typed_schema::TypedTarget;
 use crate::predict::tracing::Trace;
@@ -20,6 +21,8 @@ pub(crate) struct Call {
     pub received: Instant,
     /// When the caller stops waiting, or the stream is ended.
     pub deadline: Option<Instant>,
+    /// Who calls. `None`: everybody may call.
+    pub grant: Option<Arc<Grant>>,
     /// `None`: the call is not traced.
     pub trace: Option<Arc<Trace>>,
 }
@@ -30,10 +33,11 @@ impl Call {
         context: &CallContext<'_>,
         method: &'static Method,
         typed: Option<Arc<TypedTarget>>,
+        grant: Option<Arc<Grant>>,
         trace: Option<Arc<Trace>>,
     ) -> Self {
         let CallContext { peer, received, deadline, .. } = *context;
-        Self { method, typed, peer: Arc::clone(peer), received, deadline, trace }
+        Self { method, typed, peer: Arc::clone(peer), received, deadline, grant, trace }
     }
 
     /// The routing key of a message of the call, which was read to `request`; "" where there is none.
@@ -77,6 +81,7 @@ mod tests {
             peer: Arc::clone(&peer),
             received,
             deadline,
+            grant: None,
             trace: None,
         };
         let [unary, stream] = ["Predict", "PredictStream"]

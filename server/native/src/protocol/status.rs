@@ -51,4 +51,8 @@ pub(crate) struct FixedErrors {
     pub run_stopped: RpcError,
     pub draining: RpcError,
     pub internal: RpcError,
+    pub unauthenticated: RpcError,
+    pub permission_denied: RpcError,
+    /// Without the time after which the caller may try again, which is appended as the last detail.
+    pub caller_limit: RpcError,
 }

@@ -46,6 +46,9 @@ pub(super) struct FixedParts {
     run_stopped: FailureParts,
     draining: FailureParts,
     internal: FailureParts,
+    unauthenticated: FailureParts,
+    permission_denied: FailureParts,
+    caller_limit: FailureParts,
 }
 
 impl FixedParts {
@@ -59,6 +62,9 @@ impl FixedParts {
             run_stopped: rpc_error(self.run_stopped)?,
             draining: rpc_error(self.draining)?,
             internal: rpc_error(self.internal)?,
+            unauthenticated: rpc_error(self.unauthenticated)?,
+            permission_denied: rpc_error(self.permission_denied)?,
+            caller_limit: rpc_error(self.caller_limit)?,
         })
     }
 }

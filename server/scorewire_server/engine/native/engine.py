@@ -26,15 +26,17 @@ from scorewire_server.engine.interpreted.failures import (
     draining,
     expired,
     overloaded,
+    permission_denied,
     run_failed,
     run_stopped,
     too_many_failing,
     too_many_in_flight,
+    unauthenticated,
 )
 from scorewire_server.engine.interpreted.predictor import Limits, Predictor
 from scorewire_server.engine.native.calls import ForwardedCall
 from scorewire_server.engine.native.context import read_context
-from scorewire_server.engine.native.explanation import explain, failure_of
+from scorewire_server.engine.native.explanation import explain, failure_of, limit_failure
 from scorewire_server.engine.native.pool import NativePool
 from scorewire_server.engine.native.recording import (
     NativeSources,
@@ -97,6 +99,8 @@ class NativeEngine:
             "run_stopped": run_stopped(settings.max_run_seconds),
             "draining": draining(),
             "internal": RuntimeError(),
+            "unauthenticated": unauthenticated(),
+            "permission_denied": permission_denied(),
         }
         self._native = scorewire_native.Engine(
             {
@@ -110,7 +114,7 @@ class NativeEngine:
                 "records": None if records is None else record_parts(records),
                 "traces": None if traces is None else trace_parts(traces),
             },
-            {name: failure_of(error) for name, error in fixed.items()},
+            {name: failure_of(error) for name, error in fixed.items()} | {"caller_limit": limit_failure()},
         )
         self._versions: dict[LoadedVersion, scorewire_native.Version] = {}
         # Prepared, and not in a snapshot yet.

@@ -221,6 +221,9 @@ def test_failures_of_every_reason_of_the_contract_are_counted() -> None:
             "run_stopped",
             "draining",
             "internal",
+            "unauthenticated",
+            "permission_denied",
+            "caller_limit",
         }
         fixed = dict.fromkeys(names - set(without), (1, reason, "", b""))
         parts: scorewire_native.EngineParts = {

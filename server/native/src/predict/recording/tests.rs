@@ -70,7 +70,7 @@ impl Drop for Recorded {
 fn call() -> Call {
     let now = std::time::Instant::now();
     let peer = Arc::new(Peer::new(([127, 0, 0, 1], 1).into(), None));
-    Call { method: &METHODS[0], typed: None, peer, received: now, deadline: None, trace: None }
+    Call { method: &METHODS[0], typed: None, peer, received: now, deadline: None, grant: None, trace: None }
 }
 
 #[test]
