@@ -24,7 +24,7 @@ pub struct Head<'a> {
     /// Of a shadow: the writer and the sequence number of the prediction that was copied, if it has a record.
     pub original: Option<(u16, u64)>,
     pub caller: &'a [u8],
-    /// The name of the principal that called; empty if nobody had to say who calls.
+    /// The name of the principal that called; empty if everybody may call.
     pub principal: &'a [u8],
     pub routing_key: &'a [u8],
 }

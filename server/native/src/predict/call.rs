@@ -37,7 +37,16 @@ impl Call {
         trace: Option<Arc<Trace>>,
     ) -> Self {
         let CallContext { peer, received, deadline, .. } = *context;
+        if let (Some(trace), Some(grant)) = (&trace, &grant) {
+            trace.identified(&grant.principal.name);
+        }
         Self { method, typed, peer: Arc::clone(peer), received, deadline, grant, trace }
+    }
+
+    /// The name of the principal that calls; "" where everybody may call.
+    #[inline]
+    pub(crate) fn principal(&self) -> &str {
+        self.grant.as_ref().map_or("", |grant| &grant.principal.name)
     }
 
     /// The routing key of a message of the call, which was read to `request`; "" where there is none.
