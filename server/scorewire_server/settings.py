@@ -348,6 +348,10 @@ def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
     read = Settings(**settings.read_values(Settings, _PREFIX, flags, environment))
     if (read.tls_cert is None) != (read.tls_key is None):
         raise SettingError("--tls-cert and --tls-key are given together or not at all")
+    if read.tls_client_ca is not None and read.tls_cert is None:
+        raise SettingError("--tls-client-ca needs --tls-cert and --tls-key: only TLS has certificates")
+    if read.tls_client_crl is not None and read.tls_client_ca is None:
+        raise SettingError("--tls-client-crl needs --tls-client-ca, the authorities of the revocation lists")
     _check_records(read)
     _check_traces(read)
     for name, part, least in (

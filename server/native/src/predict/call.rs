@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::access::grant::Grant;
+use crate::access::principal::{OpenCall, Principal};
 use crate::encodings::methods::Method;
 use crate::encodings::typed_schema::TypedTarget;
 use crate::predict::tracing::Trace;
@@ -23,6 +24,8 @@ pub(crate) struct Call {
     pub deadline: Option<Instant>,
     /// Who calls. `None`: everybody may call.
     pub grant: Option<Arc<Grant>>,
+    /// Counts the call as open where its principal has a limit of open calls.
+    pub open: OpenCall,
     /// `None`: the call is not traced.
     pub trace: Option<Arc<Trace>>,
 }
@@ -40,13 +43,8 @@ impl Call {
         if let (Some(trace), Some(grant)) = (&trace, &grant) {
             trace.identified(&grant.principal.name);
         }
-        Self { method, typed, peer: Arc::clone(peer), received, deadline, grant, trace }
-    }
-
-    /// The name of the principal that calls; "" where everybody may call.
-    #[inline]
-    pub(crate) fn principal(&self) -> &str {
-        self.grant.as_ref().map_or("", |grant| &grant.principal.name)
+        let open = OpenCall::default();
+        Self { method, typed, peer: Arc::clone(peer), received, deadline, grant, open, trace }
     }
 
     /// The routing key of a message of the call, which was read to `request`; "" where there is none.
@@ -56,6 +54,18 @@ impl Call {
             None => request.routing_key.text(message),
             Some(typed) => &typed.routing_key,
         }
+    }
+
+    /// Who calls; `None`: everybody may call.
+    #[inline]
+    pub(crate) fn principal(&self) -> Option<&Principal> {
+        self.grant.as_ref().map(|grant| &*grant.principal)
+    }
+
+    /// The name of who calls; "": everybody may call.
+    #[inline]
+    pub(crate) fn principal_name(&self) -> &str {
+        self.principal().map_or("", |principal| &principal.name)
     }
 
     /// Whether the deadline has passed at a time.
@@ -91,6 +101,7 @@ mod tests {
             received,
             deadline,
             grant: None,
+            open: OpenCall::default(),
             trace: None,
         };
         let [unary, stream] = ["Predict", "PredictStream"]

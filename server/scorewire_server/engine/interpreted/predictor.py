@@ -12,12 +12,14 @@ from google.rpc import code_pb2
 
 from scorewire_contract.scoring import Scores
 from scorewire_contract.service.logs import log_fault
+from scorewire_server.engine.access import Right
 from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.encodings.encoding import Answer, DecodedCall, Request
 from scorewire_server.engine.encodings.methods import PredictionMethod
 from scorewire_server.engine.interpreted.counting import PredictionCounter
 from scorewire_server.engine.interpreted.failures import (
     expired,
+    permission_denied,
     run_failed,
     run_stopped,
     too_many_in_flight,
@@ -195,6 +197,9 @@ class Predictor:
         self, call: DecodedCall, prediction: Prediction, hold: Callable[[int], None] | None
     ) -> Answer:
         prediction.decoded_ns = perf_counter_ns()
+        principal = prediction.context.principal
+        if principal is not None and not principal.may(Right.PREDICT, call.target.model):
+            raise permission_denied()
         if not self.first_load.settled:
             await self.first_load.wait_for(lambda: self._has_route(call))
         limits, context, counts = self._limits, prediction.context, self.counts

@@ -218,6 +218,7 @@ def test_failures_of_every_reason_of_the_contract_are_counted() -> None:
             "too_many_failing",
             "expired",
             "overloaded",
+            "over_share",
             "run_stopped",
             "draining",
             "internal",
@@ -236,6 +237,7 @@ def test_failures_of_every_reason_of_the_contract_are_counted() -> None:
             "bounds_ns": range(1, len(BUCKETS_SECONDS) + 1),
             "records": None,
             "traces": None,
+            "access": None,
         }
         return scorewire_native.Engine(parts, fixed)
 
