@@ -44,6 +44,7 @@ MODULES = {
     "mlflow-skinny": ("mlflow",),
     "prometheus-client": ("prometheus_client",),
     "protobuf": ("google",),
+    "pyjwt": ("jwt",),
     "scikit-learn": ("sklearn",),
     "scorewire-contract": ("scorewire_contract", "scorewire_proto"),
     "xgboost": ("xgboost",),

@@ -77,6 +77,8 @@ class Metrics(Collector):
         if statistics.transport is not None:
             yield from _collect_transport(statistics.transport)
         yield from _collect_versions(statistics)
+        if statistics.credentials_refused:
+            yield from _collect_access(statistics)
         yield _collect_states(snapshot)
         yield _collect_missing(snapshot)
         yield from _collect_log()
@@ -165,6 +167,37 @@ def _collect_transport(transport: Transport) -> Iterable[Metric]:
         "scorewire_connections", "Connections that are open.", value=transport.connections
     )
     return buffered, connections, met
+
+
+def _collect_access(statistics: Statistics) -> Iterable[Metric]:
+    calls = CounterMetricFamily(
+        "scorewire_principal_calls",
+        "Calls of a principal that its limit let in; each message of a stream of predictions counts as one.",
+        labels=["principal"],
+    )
+    rows = CounterMetricFamily(
+        "scorewire_principal_rows",
+        "Rows of predictions of a principal that its limit let in.",
+        labels=["principal"],
+    )
+    refused = CounterMetricFamily(
+        "scorewire_principal_refused",
+        "Calls of a principal that were refused for a missing right or a limit.",
+        labels=["principal", "cause"],
+    )
+    for name, counted in statistics.principals.items():
+        calls.add_metric([name], counted.calls)
+        rows.add_metric([name], counted.rows)
+        for cause, count in counted.refused.items():
+            refused.add_metric([name, cause], count)
+    credentials = CounterMetricFamily(
+        "scorewire_credentials_refused",
+        "Calls that were refused, and streams that ended, for their credentials.",
+        labels=["cause"],
+    )
+    for cause, count in statistics.credentials_refused.items():
+        credentials.add_metric([cause], count)
+    return calls, rows, refused, credentials
 
 
 def _collect_states(snapshot: Snapshot) -> Metric:

@@ -73,7 +73,8 @@ class Settings:
         str,
         choice("auto", "on", "off"),
         "Whether the server answers calls that change something (load, unload, alias, split, shadow,"
-        " rollback); auto is on if --listen is a loopback address.",
+        " rollback); auto is on with --access, or if --listen is a loopback address. Elsewhere, on needs"
+        " --access.",
     ] = "auto"
     listen: Annotated[str, ADDRESS, "Address of the gRPC port."] = "127.0.0.1:8500"
     port_file: Annotated[
@@ -319,6 +320,11 @@ class Settings:
         """Whether the server answers calls that change something; see --control."""
         if self.control != "auto":
             return self.control == "on"
+        return self.access is not None or self.on_loopback
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine reaches --listen."""
         return is_loopback(self.listen)
 
 
@@ -352,6 +358,7 @@ def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
         raise SettingError("--tls-client-ca needs --tls-cert and --tls-key: only TLS has certificates")
     if read.tls_client_crl is not None and read.tls_client_ca is None:
         raise SettingError("--tls-client-crl needs --tls-client-ca, the authorities of the revocation lists")
+    _check_access(read)
     _check_records(read)
     _check_traces(read)
     for name, part, least in (
@@ -362,6 +369,19 @@ def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
         if part < least:
             raise SettingError(f"{flag(name)} is {part}; it must be at least {least} with the other limits")
     return read
+
+
+def _check_access(settings: Settings) -> None:
+    """Check the settings of who may call.
+
+    Raises:
+        SettingError: a setting lacks the file of who may call.
+    """
+    if settings.control == "on" and settings.access is None and not settings.on_loopback:
+        raise SettingError(
+            f"--control on would let everybody who reaches --listen {settings.listen} change versions and"
+            " routes; give --access, the file of who may, or listen on a loopback address"
+        )
 
 
 def _check_records(settings: Settings) -> None:

@@ -74,8 +74,9 @@ LAYERS: dict[str, Layers] = {
     "scorewire_server": (
         ("__init__", "cli", "healthcheck"),
         ("app", "allocator"),
+        ("callers",),
         ("loading", "control", "metrics"),
-        ("records", "tracing"),
+        ("access", "records", "tracing"),
         ("catalog", "certificates", "problem_log"),
         ("engine.factory",),
         ("engine.native", "engine.reference"),

@@ -18,6 +18,7 @@ COMMANDS = {
     "export": (_TRAINING, "Export a saved XGBoost or LightGBM model, or an ONNX file."),
     "verify": (_TRAINING, "Check a bundle and score its golden rows."),
     "serve": ("scorewire-server", "Serve bundles over gRPC."),
+    "keys": ("scorewire-server", "Make, list and remove the API keys of callers."),
     "predict": ("scorewire[pandas]", "Score a CSV or Parquet file through a server."),
     "proto": ("scorewire", "Print the protobuf schema of a model's typed service."),
     "models": ("scorewire[models]", "Show which versions answer calls, change it, and compare two versions."),

@@ -39,6 +39,7 @@ from scorewire_server.engine.native.access import NativeAccess, access_parts
 from scorewire_server.engine.native.calls import ForwardedCall
 from scorewire_server.engine.native.context import read_context
 from scorewire_server.engine.native.explanation import explain, failure_of, limit_failure
+from scorewire_server.engine.native.limits import NativeLimits
 from scorewire_server.engine.native.pool import NativePool
 from scorewire_server.engine.native.recording import (
     NativeSources,
@@ -131,7 +132,11 @@ class NativeEngine:
         self._traces = None if traces is None else NativeTraces(self._native, traces)
         self._access = None if access is None else NativeAccess(self._native, access)
         self._predictor = Predictor(
-            Limits.of(settings), NativePool(self._native), lanes, tracing=traces is not None
+            Limits.of(settings),
+            NativePool(self._native),
+            lanes,
+            tracing=traces is not None,
+            callers=None if access is None else NativeLimits(self._native),
         )
         # All methods whose calls the extension forwards.
         self._forwarded = self._control | {each.path: self._prediction(each) for each in TENSOR_METHODS}

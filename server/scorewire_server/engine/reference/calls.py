@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from time import perf_counter_ns
@@ -25,6 +25,7 @@ from scorewire_server.engine.access import Grant
 from scorewire_server.engine.context import CallContext, deadline_in
 from scorewire_server.engine.encodings.methods import METHODS, PredictionMethod, typed_method
 from scorewire_server.engine.interpreted.failures import expired
+from scorewire_server.engine.interpreted.limits import CallerLimits
 from scorewire_server.engine.interpreted.predictor import Predictor
 from scorewire_server.engine.peer import Peer
 from scorewire_server.engine.port import ControlMethod, StreamMethod
@@ -60,6 +61,7 @@ class Calls(grpc.GenericRpcHandler):
         control: the methods that are not predictions.
         tracer: decides which predictions are traced; None if none is.
         admission: lets calls in; everybody may call unless given.
+        callers: the limits of principals; None if calls have no principals.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Calls(grpc.GenericRpcHandler):
         control: Iterable[ControlMethod],
         tracer: Tracer | None = None,
         admission: Admission | None = None,
+        callers: CallerLimits | None = None,
     ) -> None:
         self._max_message_bytes = settings.max_message_bytes
         self._max_stream_seconds = settings.max_stream_seconds
@@ -76,6 +79,7 @@ class Calls(grpc.GenericRpcHandler):
         self._tracer = tracer
         self._admission = admission or Admission(None, settings.max_in_flight)
         self._has_certificates = settings.tls_client_ca is not None
+        self._callers = callers
         self._quota = Quota(settings.connection_bytes, settings.buffered_bytes)
         self._stopping = False
         self._control_streams: set[OpenStream] = set()
@@ -184,7 +188,8 @@ class Calls(grpc.GenericRpcHandler):
                 with _traced(context):
                     context, _ = await self._admit(context, prediction)
                     messages = self._messages(servicer)
-                    return messages.write(await answer(messages, context))
+                    with self._open(context, prediction):
+                        return messages.write(await answer(messages, context))
             except Exception as error:
                 await _abort(servicer, prediction.counted_as if prediction else path, error)
 
@@ -202,7 +207,11 @@ class Calls(grpc.GenericRpcHandler):
                 with _traced(context):
                     context, grant = await self._admit(context, prediction)
                     messages = self._messages(servicer)
-                    with self._admission.opened(context, grant) as stream, self._ending(stream, prediction):
+                    with (
+                        self._open(context, prediction),
+                        self._admission.opened(context, grant) as stream,
+                        self._ending(stream, prediction),
+                    ):
                         async for answer in stream.until_ended(answers(messages, stream)):
                             yield messages.write(answer)
             except Exception as error:
@@ -252,6 +261,26 @@ class Calls(grpc.GenericRpcHandler):
                 # In gRPC's own words, since those of the contract are about predictions.
                 raise MessageError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded") from None
             raise
+
+    @contextmanager
+    def _open(self, context: CallContext, prediction: PredictionMethod | None) -> Iterator[None]:
+        """Count a call as open for the time of a block, as far as the limits of its principal allow.
+
+        Raises:
+            CallerLimitError: they do not. A prediction then counts as a failed one.
+        """
+        callers, principal = self._callers, context.principal
+        with ExitStack() as held:
+            if callers is not None and principal is not None:
+                try:
+                    held.enter_context(callers.admitted(principal))
+                    if prediction is None:
+                        callers.take_call(principal)
+                except CallError as error:
+                    if prediction is not None:
+                        self._predictor.refuse(prediction, context, error)
+                    raise
+            yield
 
     def _context(self, path: str, servicer: _Servicer, prediction: PredictionMethod | None) -> CallContext:
         metadata = tuple(servicer.invocation_metadata() or ())

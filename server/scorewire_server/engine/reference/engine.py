@@ -16,6 +16,7 @@ from grpc import aio
 
 from scorewire_server.engine.access import AccessOptions, AccessTable
 from scorewire_server.engine.interpreted.failures import cannot_bind
+from scorewire_server.engine.interpreted.limits import CallerLimits
 from scorewire_server.engine.interpreted.predictor import Limits, Predictor
 from scorewire_server.engine.port import Certificate, ControlMethod
 from scorewire_server.engine.recording import NO_SOURCES, RecordCounts, RecordOptions, Sources
@@ -51,9 +52,14 @@ class ReferenceEngine:
         pool = ThreadPoolExecutor(settings.batch_threads, thread_name_prefix="score")
         lanes = None if self._recorder is None else self._recorder.lanes
         self._tracer = None if traces is None else Tracer(traces)
-        self._predictor = Predictor(Limits.of(settings), pool, lanes, tracing=traces is not None)
+        self._callers = None if access is None else CallerLimits(settings.max_in_flight)
+        if access is not None and self._callers is not None:
+            self._callers.use(access.table.principals)
+        self._predictor = Predictor(
+            Limits.of(settings), pool, lanes, tracing=traces is not None, callers=self._callers
+        )
         self._admission = Admission(access, settings.max_in_flight)
-        self._calls = Calls(settings, self._predictor, control, self._tracer, self._admission)
+        self._calls = Calls(settings, self._predictor, control, self._tracer, self._admission, self._callers)
         self._server: aio.Server | None = None
         # The next certificate, until the first handshake takes it.
         self._certificates: deque[grpc.ServerCertificateConfiguration] = deque(maxlen=1)
@@ -61,7 +67,11 @@ class ReferenceEngine:
     @property
     def statistics(self) -> Statistics:
         """The statistics so far."""
-        return self._predictor.statistics
+        statistics = self._predictor.statistics
+        if self._callers is not None:
+            statistics.principals = self._callers.counts
+            statistics.credentials_refused = dict(self._admission.refused)
+        return statistics
 
     @property
     def records(self) -> RecordCounts | None:
@@ -108,6 +118,8 @@ class ReferenceEngine:
 
     def use_access(self, table: AccessTable) -> None:
         """Ask callers for credentials of a new table."""
+        if self._callers is not None:
+            self._callers.use(table.principals)
         self._admission.use_access(table)
 
     def in_use(self, version: LoadedVersion) -> bool:

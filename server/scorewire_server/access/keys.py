@@ -1,0 +1,52 @@
+"""API keys: `scorewire_<id>_<secret>`, of which the access file has the id and a hash only.
+
+The secret has 256 random bits, so that nobody finds it out from its hash, and a hash
+that takes long is not needed.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Container
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from scorewire_server.engine.access import AccessTable, Grant
+
+_PREFIX = "scorewire"
+_ID_BYTES = 4
+_SECRET_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A new API key.
+
+    Attributes:
+        id: 8 hex digits, which are no secret.
+        text: the whole key, for its owner alone.
+    """
+
+    id: str
+    text: str = field(repr=False)
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the whole key, for the access file, in hex."""
+        return sha256(self.text.encode()).hexdigest()
+
+
+def make_key(taken: Container[str] = ()) -> ApiKey:
+    """Make a key whose id is not in `taken`."""
+    while (key_id := secrets.token_hex(_ID_BYTES)) in taken:
+        pass
+    return ApiKey(key_id, f"{_PREFIX}_{key_id}_{secrets.token_hex(_SECRET_BYTES)}")
+
+
+def find_key(table: AccessTable, token: bytes) -> Grant | None:
+    """The grant of a bearer token that is an API key, also if it has expired; None if the table lacks it.
+
+    Only hashes are compared. A caller cannot choose the hash of what it sends, so the
+    time that this takes tells nothing of the keys in the table.
+    """
+    return table.keys.get(sha256(token).digest())
