@@ -13,7 +13,8 @@ from scorewire_server.access.tables import AccessError, show
 
 MAX_AUTHORITIES_BYTES = 4 << 20
 MAX_LISTS_BYTES = 64 << 20
-_LIST = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
+_BEGIN = b"-----BEGIN X509 CRL-----"
+_LIST = re.compile(_BEGIN + rb".*?-----END X509 CRL-----", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,8 @@ def parse_revocations(contents: Sequence[bytes]) -> Revocations:
     found = _LIST.findall(lists_pem)
     if not found:
         raise AccessError("--tls-client-crl has no revocation list in PEM")
+    if len(found) != lists_pem.count(_BEGIN):
+        raise AccessError("--tls-client-crl has a revocation list that does not end")
     serials: dict[x509.Name, set[int]] = {}
     next_updates = []
     for number, pem in enumerate(found, 1):
