@@ -278,11 +278,15 @@ async def test_a_remote_issuer_is_fetched_by_itself_and_counted(tmp_path: Path) 
         for key_id in ("rsa", "ec", "ed"):
             assert await world.valid(honest_token(time.time(), keys()[key_id]))
         assert len(requests) == 1
-        # A change of something else keeps the keys, and the counts stay when the issuer goes.
+        # A change of something else keeps the keys, and so does one of how long they are good for.
         world.path.write_text(world.path.read_text() + "[open]\nmetrics = true\n")
         await world.until(lambda: world.access.open.metrics)
         assert await world.valid(honest_token(time.time()))
+        world.path.write_text(world.path.read_text().replace("leeway_seconds = 30", "leeway_seconds = 31"))
+        await world.until(lambda: world.access.replaced == 3)
+        assert await world.valid(honest_token(time.time()))
         assert len(requests) == 1
+        # The counts stay when the issuer goes.
         world.path.write_text("[open]")
         await world.until(lambda: not world.access.table.principals)
         assert world.access.fetches == {(issuer, "ok"): 1, (issuer, "failed"): 0}
