@@ -26,14 +26,22 @@ Question: TypeAlias = tuple[Snapshot, str, Names, str, tuple[int, int, int], Pro
 # The trace, the span, the parent ("" for the first of a trace), whether the parent is the caller's, and the
 # tracestate.
 SpanContext: TypeAlias = tuple[bytes, bytes, bytes, bool, str]
-# The path, the metadata, the peer's address and certificate (DER), the nanoseconds since the call arrived,
+# The other end of a connection: its address, and its certificate (DER).
+Peer: TypeAlias = tuple[str, bytes | None]
+# The path, the metadata, the peer, the nanoseconds since the call arrived,
 # and the seconds until the deadline. The metadata is one block: for each entry the lengths of its name and
 # its value, four bytes each, little-endian, and then the name and the value. A prediction that is traced has
-# its span.
-Context: TypeAlias = tuple[str, bytes, tuple[str, bytes | None], int, float | None, SpanContext | None]
+# its span. The last is the name of who calls, if the engine found that out.
+Context: TypeAlias = tuple[str, bytes, Peer, int, float | None, SpanContext | None, str | None]
+# A credential that has to be verified: its kind, the token or the certificate (DER), and the peer.
+Verification: TypeAlias = tuple[Literal["token", "certificate"], bytes, Peer]
+# A call that was refused for its credential: the path, the peer, and how many more there were behind it.
+Refusal: TypeAlias = tuple[str, Peer, int]
 Event: TypeAlias = (
     tuple[Literal["open"], int, Context]
     | tuple[Literal["ask"], int, Question]
+    | tuple[Literal["verify"], int, Verification]
+    | tuple[Literal["refused"], int, Refusal]
     | tuple[Literal["fault"], int, tuple[str, str]]
     | tuple[Literal["message"], int, bytes]
     | tuple[Literal["end", "gone"], int, tuple[()]]
@@ -168,6 +176,7 @@ class SourceParts(TypedDict):
     texts: Sequence[Treatment]
     outputs: Sequence[tuple[int, bool]]  # the values of a row, and whether they are texts
     caller: Treatment
+    principal: Treatment
     routing_key: Treatment
     hash_key: bytes
 
@@ -176,6 +185,28 @@ class TraceParts(TypedDict):
     per_second: int
     waiting: int
     reasons: Sequence[tuple[int, str]]
+
+# So many a second, and so many at once.
+Rate: TypeAlias = tuple[float, float]
+
+class AccessParts(TypedDict):
+    audited: set[str]
+    streams: set[str]  # the control methods that are streams
+
+class PrincipalParts(TypedDict):
+    name: str
+    predict: tuple[Sequence[str], Sequence[str]]  # names of models, and beginnings of names
+    calls: Rate | None
+    rows: Rate | None
+    in_flight: int | None
+    share: float
+
+class TableParts(TypedDict):
+    principals: Sequence[PrincipalParts]
+    # The SHA-256, the place of the principal, and the seconds until the key ends.
+    keys: Sequence[tuple[bytes, int, float | None]]
+    failures: Rate  # of one address
+    open_paths: set[str]  # need no credential
 
 class EngineParts(TypedDict):
     max_rows: int
@@ -187,6 +218,7 @@ class EngineParts(TypedDict):
     bounds_ns: Sequence[int]
     records: RecordParts | None
     traces: TraceParts | None
+    access: AccessParts | None
 
 # The full name, the model, the major version, and the name of the route for calls that name no version.
 Service: TypeAlias = tuple[str, str, int, str]
@@ -227,6 +259,8 @@ RecordHead: TypeAlias = tuple[Source, int, int, int, int, tuple[int, int] | None
 RecordRows: TypeAlias = tuple[
     int, bytes, Sequence[str], Sequence[bytes | Sequence[str]], Sequence[tuple[int, int, int]]
 ]
+# The caller's address, the name of the principal that called or "", and the routing key.
+RecordNames: TypeAlias = tuple[str, str, str]
 # Rows: offered, sampled out, dropped by cause, buffered, spooled; and why records are being lost.
 RecordSums: TypeAlias = tuple[int, int, Sequence[int], int, int, str]
 # The model, the version, the route, and whether the version is a shadow.
@@ -236,7 +270,9 @@ Buckets: TypeAlias = list[tuple[int, int]]
 
 class Engine:
     def __new__(cls, parts: EngineParts, fixed: Mapping[str, Failure]) -> Engine: ...
-    def use_certificate(self, chain: bytes, key: bytes) -> None: ...
+    def use_certificate(
+        self, chain: bytes, key: bytes, client_ca: bytes | None, client_crl: bytes | None
+    ) -> None: ...
     def start(
         self,
         listen: str,
@@ -250,9 +286,7 @@ class Engine:
     def define(self, parts: SourceParts) -> Source: ...
     def python_writers(self) -> tuple[int, int]: ...
     def peek(self, writer: int) -> int: ...
-    def record(
-        self, writer: int, head: RecordHead, rows: RecordRows, caller: str, routing_key: str
-    ) -> None: ...
+    def record(self, writer: int, head: RecordHead, rows: RecordRows, names: RecordNames) -> None: ...
     def leave_out(self, writer: int, rows: int) -> None: ...
     def record_counts(self) -> RecordSums | None: ...
     def close_records(self) -> None: ...
@@ -264,9 +298,16 @@ class Engine:
     def send(self, call: int, data: bytes) -> None: ...
     def finish(self, call: int, failed: Failure | None = None) -> None: ...
     def answer(self, call: int, words: Failure) -> None: ...
+    def use_access(self, parts: TableParts) -> None: ...
+    def verified(self, number: int, found: tuple[str, float | None] | None) -> None: ...
+    def refused_counts(self) -> list[tuple[str, int]]: ...
     def run(self, task: Callable[[], None]) -> None: ...
     def set_loading(self, on: bool) -> None: ...
     def stop(self, grace_seconds: float) -> None: ...
+    def charge_rows(self, name: str, rows: int) -> float | None: ...
+    def count_denied(self, name: str) -> None: ...
+    # For each principal: its name, its calls and rows, and its refused calls by cause.
+    def principal_counts(self) -> list[tuple[str, int, int, list[tuple[str, int]]]]: ...
     def calls(self) -> tuple[int, int, list[CallSums]]: ...
     def transport(self) -> tuple[int, int, list[tuple[str, int]]]: ...
     def version_counts(

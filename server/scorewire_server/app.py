@@ -14,6 +14,7 @@ from scorewire_contract.service.metrics_server import MetricsServer
 from scorewire_contract.service.start import StartError, write_port_file
 from scorewire_contract.service.stopping import MARGIN_SECONDS, SIGNALS, StopWatch
 from scorewire_proto.v1 import models_pb2
+from scorewire_server.callers import Callers
 from scorewire_server.catalog.catalog import Catalog
 from scorewire_server.catalog.repository import BundleFolder, refuse_misplaced, scan
 from scorewire_server.catalog.state import StateFile
@@ -21,11 +22,15 @@ from scorewire_server.catalog.version_policy import parse_version_policy
 from scorewire_server.catalog.versions import Versions
 from scorewire_server.catalog.watch import changes
 from scorewire_server.certificates import Certificates
+from scorewire_server.control.audit import Audit
+from scorewire_server.control.audit_file import AuditFile
+from scorewire_server.control.guard import Guard
 from scorewire_server.control.health import Health
 from scorewire_server.control.inference_service import InferenceService
 from scorewire_server.control.model_service import ModelService
 from scorewire_server.control.reflection import Reflection
 from scorewire_server.control.stream_limit import limit_streams
+from scorewire_server.engine.access import AccessTable
 from scorewire_server.engine.factory import choose_engine
 from scorewire_server.engine.recording import NO_SOURCES
 from scorewire_server.engine.snapshot import LoadedVersion, Snapshot, VersionRecord
@@ -53,8 +58,9 @@ class App:
 
     Raises:
         StartError: the repository cannot be read, --models names a bundle or the folder of a model,
-            --state-file names a folder or is in use by another server, the engine cannot be used,
-            or records cannot be kept, or traces not sent, with these settings.
+            --state-file names a folder or is in use by another server, the file of --audit cannot be
+            written, that of --access or the engine cannot be used, or records cannot be kept, or traces not
+            sent, with these settings.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -83,6 +89,8 @@ class App:
             )
         )
         self._traces = None if settings.traces is None else Traces(settings, lambda: self._engine.traces)
+        self._callers = None if settings.access is None else Callers(settings, self._use_access)
+        self._audit = Audit(None if settings.audit is None else AuditFile(settings.audit))
         self._state_file = StateFile(state_file)
         self._state_file.open()
         versions = Versions(
@@ -99,7 +107,6 @@ class App:
             lambda: self._engine.statistics,
             lambda: self._records.ledger if self._records is not None else None,
             self._describe,
-            controllable=settings.controllable,
             max_rows=settings.max_rows,
             max_message_bytes=settings.max_message_bytes,
         )
@@ -109,7 +116,6 @@ class App:
             lambda: self._health.serving,
             server_version=version("scorewire-server"),
             max_rows=settings.max_rows,
-            controllable=settings.controllable,
         )
         reflection = Reflection(lambda: self._catalog.snapshot)
         control = [
@@ -117,11 +123,15 @@ class App:
             for service in (models, inference, self._health, reflection)
             for method in service.methods()
         ]
+        callers = self._callers
+        table = None if callers is None else lambda: callers.table
+        guard = Guard(table, self._audit, controllable=settings.controllable)
         self._engine = self._kind.make(
             settings,
-            limit_streams(control, settings.max_watches),
+            limit_streams(guard.around(control), settings.max_watches),
             self._records.options if self._records is not None else None,
             self._traces.options if self._traces is not None else None,
+            callers.options(self._audit.refused) if callers is not None else None,
         )
         self._certificates = Certificates(settings, self._engine.use_certificate)
         self._metrics_server: MetricsServer | None = None
@@ -129,7 +139,7 @@ class App:
         self._loading = True
         self._first_load: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
-        self._following: asyncio.Task[None] | None = None
+        self._following: list[asyncio.Task[None]] = []
 
     async def start(self) -> str:
         """Answer calls, and begin to load the bundles.
@@ -146,6 +156,7 @@ class App:
             lambda: self._engine.statistics,
             lambda: self._catalog.snapshot,
             self._certificates,
+            callers=self._callers,
             records=self._records,
             traces=self._traces,
         )
@@ -158,7 +169,8 @@ class App:
             address = await self._engine.start()
             if settings.metrics_port is not None:
                 host = settings.listen.rpartition(":")[0]
-                self._metrics_server = MetricsServer(metrics.registry, host, settings.metrics_port)
+                admit = None if self._callers is None else self._callers.may_scrape
+                self._metrics_server = MetricsServer(metrics.registry, host, settings.metrics_port, admit)
         except StartError:
             await self._close(grace_seconds=0)
             raise
@@ -167,13 +179,18 @@ class App:
             self._records.start()
         if self._traces is not None:
             self._traces.start()
-        self._following = asyncio.create_task(self._certificates.follow())
+        self._warn(address)
+        self._following = [asyncio.create_task(self._certificates.follow())]
+        if self._callers is not None:
+            self._following.append(asyncio.create_task(self._callers.follow()))
         self._first_load = asyncio.create_task(self._load_all(address))
         return address
 
-    def reread_certificate(self) -> None:
-        """Read the certificate's files at once, and log the result."""
+    def reread_files(self) -> None:
+        """Read the files of the certificate and of who may call at once, and log the results."""
         self._certificates.look_now()
+        if self._callers is not None:
+            self._callers.look_now()
 
     async def loaded(self) -> None:
         """Wait until each bundle of the first look serves or is refused."""
@@ -197,13 +214,14 @@ class App:
             # They are done from the last to the first, when no call is left that could change the state, and
             # the spool is complete.
             last_steps.callback(self._state_file.close)
+            last_steps.push_async_callback(self._audit.close)
             if self._metrics_server is not None:
                 last_steps.callback(self._metrics_server.close)
             if self._records is not None:
                 last_steps.push_async_callback(self._records.close)
             if self._traces is not None:
                 last_steps.push_async_callback(self._traces.close)
-            started = (self._first_load, self._watching, self._following)
+            started = (self._first_load, self._watching, *self._following)
             tasks = [task for task in started if task is not None]
             for task in tasks:
                 task.cancel()
@@ -211,6 +229,15 @@ class App:
             await self._sandbox.close()
             await self._catalog.close()
             await self._engine.stop(grace_seconds)
+
+    def _warn(self, address: str) -> None:
+        """Log what is open to others than this machine."""
+        if self._settings.on_loopback:
+            return
+        if self._callers is None:
+            logger().warning("everybody who reaches the server may call; see --access", address=address)
+        elif self._settings.tls_cert is None:
+            logger().warning("keys and tokens are sent in the clear; see --tls-cert", address=address)
 
     async def _load_all(self, address: str) -> None:
         """Load the bundles, announce that the server serves, and follow the repository from then on."""
@@ -268,6 +295,9 @@ class App:
     def _in_use(self, version: LoadedVersion) -> bool:
         return self._engine.in_use(version)
 
+    def _use_access(self, table: AccessTable) -> None:
+        self._engine.use_access(table)
+
     def _describe(self) -> models_pb2.GetServerResponse:
         answer = models_pb2.GetServerResponse(
             version=version("scorewire-server"),
@@ -283,7 +313,7 @@ async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then drain.
 
     A second signal ends the process at once. So does the end of the time to drain, if
-    something hangs. On SIGHUP the server reads the certificate's files again.
+    something hangs. On SIGHUP the server reads the files again that it follows.
 
     Raises:
         StartError: the server cannot start.
@@ -293,7 +323,7 @@ async def run(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in SIGNALS:
         loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, app.reread_certificate)
+    loop.add_signal_handler(signal.SIGHUP, app.reread_files)
     last_pass = shipper.LAST_PASS_SECONDS if settings.records is not None else 0.0
     last_pass += traces.LAST_PASS_SECONDS if settings.traces is not None else 0.0
     with StopWatch(settings.drain_seconds + settings.grace_seconds + last_pass + MARGIN_SECONDS):

@@ -135,8 +135,8 @@ class CallerLimitError(CallError):
         retry_seconds: the time after which the caller may try again.
     """
 
-    def __init__(self, message: str, *, retry_seconds: float) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, retry_seconds: float, **metadata: object) -> None:
+        super().__init__(message, **metadata)  # type: ignore[arg-type]
         self.retry_seconds = retry_seconds
 
 
@@ -250,9 +250,10 @@ def _bad_request(violations: Sequence[Violation]) -> any_pb2.Any:
 
 
 def _retry_info(seconds: float) -> any_pb2.Any:
-    """When to try again, in whole milliseconds, rounded up."""
+    """When to try again, in whole milliseconds, rounded up; one at least."""
     delay = duration_pb2.Duration()
-    delay.FromMilliseconds(ceil(seconds * 1e3))
+    # Rounded to nanoseconds first: 1.001 s are 1001 ms, though the product is a bit more or less.
+    delay.FromMilliseconds(max(1, ceil(round(seconds * 1e3, 6))))
     return _pack(error_details_pb2.RetryInfo(retry_delay=delay))
 
 

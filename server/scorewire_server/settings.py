@@ -73,7 +73,8 @@ class Settings:
         str,
         choice("auto", "on", "off"),
         "Whether the server answers calls that change something (load, unload, alias, split, shadow,"
-        " rollback); auto is on if --listen is a loopback address.",
+        " rollback); auto is on with --access, or if --listen is a loopback address. Elsewhere, on needs"
+        " --access.",
     ] = "auto"
     listen: Annotated[str, ADDRESS, "Address of the gRPC port."] = "127.0.0.1:8500"
     port_file: Annotated[
@@ -89,7 +90,8 @@ class Settings:
     tls_client_ca: Annotated[
         Path | None,
         PATH,
-        "PEM file of the authorities whose certificates clients may show as their credential (mTLS).",
+        "PEM file of the authorities whose certificates clients may show as their credential (mTLS); read"
+        " again when it changes. With the reference engine, clients without a certificate cannot connect.",
     ] = None
     tls_client_crl: Annotated[
         Path | None,
@@ -319,6 +321,11 @@ class Settings:
         """Whether the server answers calls that change something; see --control."""
         if self.control != "auto":
             return self.control == "on"
+        return self.access is not None or self.on_loopback
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine reaches --listen."""
         return is_loopback(self.listen)
 
 
@@ -346,8 +353,8 @@ def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
         SettingError: a value is not valid, or two settings contradict each other.
     """
     read = Settings(**settings.read_values(Settings, _PREFIX, flags, environment))
-    if (read.tls_cert is None) != (read.tls_key is None):
-        raise SettingError("--tls-cert and --tls-key are given together or not at all")
+    _check_tls(read)
+    _check_access(read)
     _check_records(read)
     _check_traces(read)
     for name, part, least in (
@@ -358,6 +365,33 @@ def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
         if part < least:
             raise SettingError(f"{flag(name)} is {part}; it must be at least {least} with the other limits")
     return read
+
+
+def _check_tls(settings: Settings) -> None:
+    """Check the files of TLS.
+
+    Raises:
+        SettingError: a file lacks another one.
+    """
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        raise SettingError("--tls-cert and --tls-key are given together or not at all")
+    if settings.tls_client_ca is not None and settings.tls_cert is None:
+        raise SettingError("--tls-client-ca needs --tls-cert and --tls-key: only TLS has certificates")
+    if settings.tls_client_crl is not None and settings.tls_client_ca is None:
+        raise SettingError("--tls-client-crl needs --tls-client-ca, the authorities of the revocation lists")
+
+
+def _check_access(settings: Settings) -> None:
+    """Check the settings of who may call.
+
+    Raises:
+        SettingError: a setting lacks the file of who may call.
+    """
+    if settings.control == "on" and settings.access is None and not settings.on_loopback:
+        raise SettingError(
+            f"--control on would let everybody who reaches --listen {settings.listen} change versions and"
+            " routes; give --access, the file of who may, or listen on a loopback address"
+        )
 
 
 def _check_records(settings: Settings) -> None:

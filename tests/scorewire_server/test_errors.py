@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 import pytest
 from google.rpc import code_pb2, error_details_pb2
@@ -38,7 +40,7 @@ def test_every_reason_of_a_call_has_an_exception() -> None:
 @pytest.mark.parametrize("kind", CLASSES)
 def test_an_exception_becomes_its_status(kind: type[CallError]) -> None:
     code, reason = errors.TABLE[kind]
-    status = to_status(kind("why", model="m"))
+    status = to_status(_error(kind, "why", model="m"))
     assert (status.code, status.message) == (code, "why")
     info = _info(status)
     assert f"ERROR_REASON_{info.reason}" == errors_pb2.ErrorReason.Name(reason)
@@ -77,7 +79,7 @@ def test_an_exception_that_is_not_in_the_table_is_a_fault() -> None:
     class NewError(errors.CallError):
         """An error that is not in the table."""
 
-    assert not any(errors.is_fault(kind("x")) for kind in errors.TABLE)
+    assert not any(errors.is_fault(_error(kind, "x")) for kind in errors.TABLE)
     for error in (NewError("x"), errors.CallError("x"), RuntimeError("x")):
         assert errors.is_fault(error)
         assert errors.code_and_reason(error)[0] == code_pb2.INTERNAL
@@ -114,3 +116,9 @@ def test_all_codes_of_grpc_are_known() -> None:
     assert set(errors.STATUS_CODES) == set(code_pb2.Code.values())
     for number, code in errors.STATUS_CODES.items():
         assert code_pb2.Code.Name(number) == code.name
+
+
+def _error(kind: type[CallError], message: str, **metadata: Any) -> CallError:
+    if kind is errors.CallerLimitError:
+        metadata["retry_seconds"] = 1
+    return kind(message, **metadata)

@@ -28,6 +28,8 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet, spawn_local};
 
+use crate::access::gate::Gate;
+use crate::access::grant::Memo;
 use crate::bridge::events::Events;
 use crate::calls::{Worker, dispatch};
 use crate::onnx::limit;
@@ -60,6 +62,8 @@ pub(crate) struct ServerOptions {
     pub processors: Vec<usize>,
     pub connections: ConnectionOptions,
     pub connection_limits: Arc<ConnectionLimits>,
+    /// Finds out who calls. `None`: everybody may call.
+    pub gate: Option<Arc<Gate>>,
     /// The age at which a stream is ended.
     pub max_stream: Option<Duration>,
     /// The paths of the methods that the control plane answers.
@@ -76,6 +80,7 @@ pub(crate) struct Server {
     pool: Arc<Pool>,
     predictor: Arc<Predictor>,
     events: Arc<Events>,
+    gate: Option<Arc<Gate>>,
     connection_limits: Arc<ConnectionLimits>,
 }
 
@@ -114,6 +119,7 @@ impl Server {
                 pool: Arc::clone(&pool),
                 events: Arc::clone(events),
                 control: Arc::clone(&control),
+                gate: options.gate.clone(),
                 max_stream: options.max_stream,
             };
             let (sender, sockets) = mpsc::unbounded_channel();
@@ -155,6 +161,7 @@ impl Server {
             pool,
             predictor,
             events,
+            gate: options.gate,
             connection_limits: options.connection_limits,
         })
     }
@@ -197,6 +204,9 @@ impl Server {
             self.predictor.scorer.observers.shadow.close();
         });
         self.events.close();
+        if let Some(gate) = &self.gate {
+            gate.close();
+        }
     }
 }
 
@@ -360,8 +370,9 @@ impl IoThread {
         async move {
             let _open = OpenConnection(open, permit);
             let Ok(socket) = TcpStream::from_std(socket) else { return };
+            let memo = Memo::default();
             let begin = |calls: &mut dyn Iterator<Item = IncomingCall<'_>>, cx: &mut Context<'_>| {
-                dispatch::begin(&worker, calls, cx);
+                dispatch::begin(&worker, &memo, calls, cx);
             };
             match tls {
                 None => connection::serve(socket, Peer::new(address, None), &options, phase, begin).await,

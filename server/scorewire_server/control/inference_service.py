@@ -13,7 +13,7 @@ from google.protobuf import json_format
 from scorewire_proto.inference import inference_pb2 as pb
 from scorewire_proto.v1 import models_pb2
 from scorewire_server.catalog.catalog import Catalog
-from scorewire_server.control.methods import check_controllable, run_to_completion, unary
+from scorewire_server.control.methods import unary
 from scorewire_server.engine.encodings.methods import INFERENCE
 from scorewire_server.engine.encodings.tensor_elements import BYTES
 from scorewire_server.engine.port import ControlMethod
@@ -58,7 +58,6 @@ class InferenceService:
         serving: tells whether the server as a whole serves.
         server_version: the version of this server.
         max_rows: the most rows of one call.
-        controllable: whether calls may change something.
     """
 
     def __init__(
@@ -69,14 +68,12 @@ class InferenceService:
         *,
         server_version: str,
         max_rows: int,
-        controllable: bool,
     ) -> None:
         self._catalog = catalog
         self._statistics = statistics
         self._serving = serving
         self._server_version = server_version
         self._max_rows = max_rows
-        self._controllable = controllable
 
     def methods(self) -> list[ControlMethod]:
         """All methods of the service except ModelInfer and ModelStreamInfer."""
@@ -172,7 +169,6 @@ class InferenceService:
 
         A parameter `config` may change `max_batch_size` and nothing else of the bundle.
         """
-        check_controllable(self._controllable)
         model = request.model_name or request.repository_name
         failed = f"failed to load '{clip(model)}'"
         parameters = {name: value.string_param for name, value in request.parameters.items()}
@@ -182,20 +178,19 @@ class InferenceService:
             what = "Invalid file path" if name.startswith(_FILE_PREFIX) else "unknown parameter"
             raise _refused(name, f"{failed}: {what} {clip(name)!r}; a bundle is loaded as it is")
         if not version:
-            await run_to_completion(self._catalog.refresh())
+            await self._catalog.refresh()
             record = self._catalog.snapshot.models.get(model)
             if record is None:
                 raise ModelNotFoundError(f"{failed}, there is no such model in the repository", model=model)
             version = record.default_version or _highest(record.versions)
         try:
-            await run_to_completion(self._catalog.load_version(model, version, max_rows))
+            await self._catalog.load_version(model, version, max_rows)
         except BundleRefusedError as error:
             raise BundleRefusedError(f"{failed}: {error}", model=model, version=version) from None
         return pb.RepositoryModelLoadResponse()
 
     async def _unload(self, request: pb.RepositoryModelUnloadRequest) -> pb.RepositoryModelUnloadResponse:
         """Unload the version that a parameter names, or all versions that serve."""
-        check_controllable(self._controllable)
         model = request.model_name or request.repository_name
         record = self._catalog.snapshot.models.get(model)
         if record is None:
@@ -212,7 +207,7 @@ class InferenceService:
             in_use = f"an alias, the split or the shadow of model {clip(model)!r} names {names}"
             raise VersionInUseError(f"{in_use}; change that first", model=model)
         for version in [wanted] if wanted else serving:
-            await run_to_completion(self._catalog.unload_version(model, version))
+            await self._catalog.unload_version(model, version)
         return pb.RepositoryModelUnloadResponse()
 
     def _read_config(self, text: str, failed: str) -> int | None:

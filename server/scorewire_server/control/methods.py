@@ -1,19 +1,17 @@
-"""Builds control methods: reads their requests, writes their answers, and guards changes."""
+"""Builds control methods: reads their requests, and writes their answers."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
 from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.port import UnaryMethod
-from scorewire_server.errors import ControlOffError, MalformedMessageError
+from scorewire_server.errors import MalformedMessageError
 
 _Request = TypeVar("_Request", bound=Message)
-_T = TypeVar("_T")
 
 
 def unary(
@@ -36,24 +34,3 @@ def unary(
         return (await answer(message)).SerializeToString()
 
     return UnaryMethod(f"/{service}/{name}", handle)
-
-
-async def run_to_completion(change: Coroutine[Any, Any, _T]) -> _T:
-    """Await a change that goes on to its end even if the caller goes away.
-
-    A change that stopped halfway would be in the state file and not in force.
-    """
-    return await asyncio.shield(asyncio.ensure_future(change))
-
-
-def check_controllable(controllable: bool) -> None:
-    """Check that calls may change something.
-
-    Raises:
-        ControlOffError: `controllable` is false.
-    """
-    if not controllable:
-        raise ControlOffError(
-            "this server refuses calls that change something: --control auto allows them if"
-            " --listen is a loopback address; --control on allows them everywhere"
-        )

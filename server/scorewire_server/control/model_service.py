@@ -9,7 +9,7 @@ from scorewire_proto.v1 import models_pb2 as pb
 from scorewire_server.catalog.catalog import Catalog
 from scorewire_server.control.descriptors import MODELS
 from scorewire_server.control.known_texts import known_texts
-from scorewire_server.control.methods import check_controllable, run_to_completion, unary
+from scorewire_server.control.methods import unary
 from scorewire_server.control.route_statistics import route_statistics
 from scorewire_server.engine.port import ControlMethod
 from scorewire_server.engine.snapshot import ModelRecord, Shadow
@@ -26,7 +26,6 @@ class ModelService:
         statistics: gives the engine's statistics.
         ledger: gives the ledger of records; None without records.
         server: gives the answer to GetServer.
-        controllable: whether calls may change something.
         max_rows: the most rows in one call.
         max_message_bytes: the largest message, in bytes.
     """
@@ -38,7 +37,6 @@ class ModelService:
         ledger: Callable[[], Ledger | None],
         server: Callable[[], pb.GetServerResponse],
         *,
-        controllable: bool,
         max_rows: int,
         max_message_bytes: int,
     ) -> None:
@@ -46,7 +44,6 @@ class ModelService:
         self._statistics = statistics
         self._ledger = ledger
         self._server = server
-        self._controllable = controllable
         self._max_rows = max_rows
         self._max_message_bytes = max_message_bytes
 
@@ -139,8 +136,7 @@ class ModelService:
         self, model: str, change: Callable[..., Coroutine[Any, Any, None]], *arguments: object
     ) -> pb.ModelStatus:
         """Make a change, and return the status of the model after it."""
-        check_controllable(self._controllable)
-        await run_to_completion(change(*arguments))
+        await change(*arguments)
         record = self._catalog.snapshot.models.get(model)
         return pb.ModelStatus(name=model) if record is None else self._status(record)
 

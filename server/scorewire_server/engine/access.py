@@ -139,11 +139,13 @@ class AccessTable:
         principals: all principals, by name.
         keys: the grants of API keys, by the SHA-256 of the whole key (32 bytes).
         failures: the limit of credentials of one address that have to be verified and fail.
+        open_paths: the methods that need no credential. A call of one has no principal, whatever it shows.
     """
 
     principals: Mapping[str, Principal]
     keys: Mapping[bytes, Grant] = field(repr=False)
     failures: Rate = Rate(100, 200)
+    open_paths: frozenset[str] = frozenset()
 
 
 # Verifies a credential that is no API key: gives its grant, or None. It takes the same time for all that it
@@ -161,12 +163,10 @@ class AccessOptions:
         table: the principals and their keys; `Engine.use_access` replaces it.
         verify: verifies other credentials.
         refused: learns of refused calls of the paths in `audited`; the engine bounds how often.
-        open_paths: the methods that need no credential.
         audited: the paths whose refusals are told to `refused`.
     """
 
     table: AccessTable
     verify: Verify
     refused: Refused
-    open_paths: frozenset[str]
     audited: frozenset[str]

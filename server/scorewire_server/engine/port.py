@@ -45,19 +45,23 @@ ControlMethod: TypeAlias = UnaryMethod | StreamMethod
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A certificate chain and its private key, as PEM.
+    """A certificate chain and its private key, as PEM, and how certificates of clients are verified.
 
     Attributes:
         chain: the certificates, the server's own first.
         key: the private key.
         not_before: when the server's certificate becomes valid.
         not_after: when the server's certificate expires.
+        client_ca: the authorities of clients' certificates, as PEM; None if clients are not asked for one.
+        client_crl: the revocation lists of these authorities, as PEM; None without lists.
     """
 
     chain: bytes
     key: bytes = field(repr=False)
     not_before: datetime
     not_after: datetime
+    client_ca: bytes | None = None
+    client_crl: bytes | None = None
 
 
 class Engine(Protocol):
@@ -112,7 +116,7 @@ class Engine(Protocol):
         ...
 
     def use_certificate(self, certificate: Certificate) -> None:
-        """Show a certificate to new connections; open connections go on.
+        """Show a certificate to new connections, and verify their clients'; open connections go on.
 
         Raises:
             StartError: this engine cannot use the certificate; it keeps the one before.

@@ -270,6 +270,35 @@ class VersionStatistics:
         self.encode.add_all(other.encode)
 
 
+# Why calls of a principal are refused: a missing right, and the limits of `PrincipalLimits`.
+PRINCIPAL_CAUSES = ("denied", "calls", "rows", "in_flight", "share")
+# Why credentials are refused: there is none, the entry of the metadata cannot be read, the API key is
+# unknown, the token or the certificate is not valid, it has expired, too many of its address have failed, or
+# too many are being verified.
+CREDENTIAL_CAUSES = (
+    "missing", "malformed", "unknown", "token", "certificate", "expired", "address", "busy",
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class PrincipalStatistics:
+    """The counts of one principal; each message of a stream of predictions counts as a call.
+
+    Attributes:
+        calls: calls that the principal's limit let in; also those of the control plane.
+        rows: rows of predictions that its limit let in.
+        refused: calls that were refused, by each of `PRINCIPAL_CAUSES`.
+    """
+
+    calls: int = 0
+    rows: int = 0
+    refused: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PRINCIPAL_CAUSES, 0))
+
+    def refuse(self, cause: str) -> None:
+        """Count a call that was refused."""
+        self.refused[cause] += 1
+
+
 @dataclass(frozen=True, slots=True)
 class Transport:
     """The state of an engine's connections, if the engine owns them.
@@ -300,6 +329,8 @@ class Statistics:
         versions: counts by (model, version), without copies for shadows.
         routes: counts by route, with copies for shadows.
         transport: the connections, if the engine owns them.
+        principals: counts by principal of the access file; none without one.
+        credentials_refused: refused credentials, by `CREDENTIAL_CAUSES`; none without an access file.
     """
 
     in_flight: int = 0
@@ -308,6 +339,8 @@ class Statistics:
     versions: dict[tuple[str, str], VersionStatistics] = field(default_factory=dict)
     routes: dict[RouteKey, RouteStatistics] = field(default_factory=dict)
     transport: Transport | None = None
+    principals: dict[str, PrincipalStatistics] = field(default_factory=dict)
+    credentials_refused: dict[str, int] = field(default_factory=dict)
 
     def add(self, other: Statistics) -> None:
         """Add other counts."""

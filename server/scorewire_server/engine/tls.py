@@ -1,9 +1,10 @@
-"""Reads and checks the certificate and the private key of the server."""
+"""Reads and checks the certificate and the private key of the server, and the authorities of clients."""
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -19,19 +20,45 @@ _LONG_LENGTH = 0x80
 
 
 def read_certificate(settings: Settings) -> Certificate | None:
-    """Read the files of --tls-cert and --tls-key; None without TLS.
+    """Read the files of --tls-cert, --tls-key, --tls-client-ca and --tls-client-crl; None without TLS.
 
     Raises:
-        StartError: a file cannot be read, or the two are no valid certificate and key.
+        StartError: a file cannot be read, the first two are no valid certificate and key, or the others no
+            authorities and no revocation lists of theirs.
     """
     cert, key = settings.tls_cert, settings.tls_key
     if cert is None or key is None:
         return None
     try:
         chain, private_key = _read_pair(cert, key)
-        return Certificate(chain, private_key, *_validity(chain))
+        certificate = Certificate(chain, private_key, *_validity(chain))
     except (OSError, ValueError) as error:
         raise StartError(f"--tls-cert {cert} and --tls-key {key} cannot be used: {error}") from None
+    if settings.tls_client_ca is None:
+        return certificate
+    authorities, lists = _read_client_files(settings.tls_client_ca, settings.tls_client_crl)
+    return replace(certificate, client_ca=authorities, client_crl=lists)
+
+
+def _read_client_files(ca: Path, crl: Path | None) -> tuple[bytes, bytes | None]:
+    """The contents of --tls-client-ca and --tls-client-crl.
+
+    Raises:
+        StartError: a file cannot be read, or is not what it should be.
+    """
+    # Only servers that ask clients for certificates load the library.
+    from scorewire_server.engine.revocations import parse_authorities, parse_revocations  # noqa: PLC0415
+
+    names = f"--tls-client-ca {ca}" + ("" if crl is None else f" and --tls-client-crl {crl}")
+    try:
+        authorities, lists = ca.read_bytes(), None if crl is None else crl.read_bytes()
+        if lists is None:
+            parse_authorities(authorities)
+        else:
+            parse_revocations(authorities, lists)
+    except (OSError, ValueError) as error:
+        raise StartError(f"{names} cannot be used: {error}") from None
+    return authorities, lists
 
 
 def _read_pair(cert: Path, key: Path) -> tuple[bytes, bytes]:

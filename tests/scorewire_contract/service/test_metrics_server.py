@@ -4,7 +4,7 @@ import gzip
 import http.client
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -37,10 +37,12 @@ def _one() -> Iterator[Any]:
 
 
 @contextmanager
-def _serving(tell: Callable[[], Iterator[Any]] = _one) -> Iterator[MetricsServer]:
+def _serving(
+    tell: Callable[[], Iterator[Any]] = _one, admit: Callable[[Sequence[str]], bool] | None = None
+) -> Iterator[MetricsServer]:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Families(tell))
-    server = MetricsServer(registry, "127.0.0.1", 0)
+    server = MetricsServer(registry, "127.0.0.1", 0, admit)
     try:
         yield server
     finally:
@@ -102,6 +104,35 @@ def test_other_requests_are_refused(data: bytes, status: int) -> None:
     with _serving() as server:
         assert _said(server, data).startswith(f"HTTP/1.1 {status} ".encode())
         assert _ask(server).status == 200
+
+
+def test_who_is_not_admitted_gets_the_same_bytes_whatever_is_asked() -> None:
+    shown: list[Sequence[str]] = []
+
+    def admit(authorization: Sequence[str]) -> bool:
+        shown.append(authorization)
+        return list(authorization) == ["Bearer good"]
+
+    with _serving(admit=admit) as server:
+        answers = {
+            _said(server, b"%s HTTP/1.1\r\n%s\r\n" % (line, fields))
+            for line in (b"GET /metrics", b"POST /metrics", b"GET /other", b"HEAD /metrics")
+            for fields in (
+                b"",
+                b"Authorization: Bearer bad\r\n",
+                b"authorization: Bearer good\r\nAuthorization: Bearer good\r\n",
+                b"Authorization: Bearer g\xff\r\n",
+            )
+        }
+        assert len(answers) == 1
+        (answer,) = answers
+        assert answer.startswith(b"HTTP/1.1 401 Unauthorized\r\n")
+        assert b"\r\nWWW-Authenticate: Bearer\r\n" in answer
+        assert ["Bearer good", "Bearer good"] in shown
+        assert ["Bearer g\xff"] in shown
+        answered = _ask(server, AUTHORIZATION=" Bearer good ")
+        assert (answered.status, b"\nanswer 42.0\n" in answered.text) == (200, True)
+        assert _ask(server, path="/other", Authorization="Bearer good").status == 404
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics/", "/Metrics", "/health"])

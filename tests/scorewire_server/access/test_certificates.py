@@ -13,10 +13,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from scorewire_server.access.client_certificates import verify_certificate
 from scorewire_server.access.refusal import RefusedError
-from scorewire_server.access.revocations import Revocations, parse_revocations
+from scorewire_server.access.revocations import parse_revocations
 from scorewire_server.access.rules import CertificateRules
 from scorewire_server.access.tables import AccessError
 from scorewire_server.engine.access import Grant, Principal
+from scorewire_server.engine.revocations import Revocations
 from tests.scorewire_server.access.authorities import DAY, NOW, authority, name
 
 SHOP, OTHER = Principal("shop"), Principal("other")

@@ -11,10 +11,10 @@ from scorewire_server.access.access_file import parse_access_file
 from scorewire_server.access.jwks import VerificationKey
 from scorewire_server.access.key_sets import FileKeys
 from scorewire_server.access.refusal import RefusedError
-from scorewire_server.access.revocations import Revocations
 from scorewire_server.access.verifier import LINES_PER_SECOND, REFUSAL_SECONDS, Rules, Verifier
 from scorewire_server.engine.access import Credential
 from scorewire_server.engine.peer import Peer
+from scorewire_server.engine.revocations import Revocations
 from tests.forgeries.cases import forgeries
 from tests.forgeries.world import (
     ISSUER,

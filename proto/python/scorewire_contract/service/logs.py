@@ -22,7 +22,7 @@ from scorewire_contract.service.printable import printable
 LINES_PER_SECOND = 10
 FLUSH_SECONDS = 1.0
 # Lines that agree in these fields are equal.
-_OTHER_KEY_FIELDS = ("method", "model", "version", "file")
+_OTHER_KEY_FIELDS = ("method", "model", "version", "file", "call")
 _KEY_FIELDS = ("event", "level", *_OTHER_KEY_FIELDS)
 _MAX_KEYS = 1000
 _MAX_VALUE = 4000

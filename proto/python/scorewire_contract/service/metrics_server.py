@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from threading import Thread
 from urllib.parse import urlsplit
@@ -29,12 +29,26 @@ _PATH = "/metrics"
 class MetricsServer:
     """Answers GET and HEAD of /metrics from a thread, until `close`.
 
+    Args:
+        registry: the metrics.
+        host: the host to listen on.
+        port: the port; 0 is one that is free.
+        admit: tells, from the values of the header Authorization, whether a request may be answered; called
+            in the thread of the page. Everybody may ask without it.
+
     Raises:
         StartError: the port cannot be bound.
     """
 
-    def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        host: str,
+        port: int,
+        admit: Callable[[Sequence[str]], bool] | None = None,
+    ) -> None:
         self._collect = make_wsgi_app(registry)
+        self._admit = admit
         # Sorted by age, the oldest first.
         self._connections: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
         try:
@@ -103,11 +117,17 @@ class MetricsServer:
             url = urlsplit(target)
         except ValueError:
             return _plain(HTTPStatus.BAD_REQUEST)
+        named = [
+            (name.strip().lower(), value.strip())
+            for name, _, value in (line.partition(":") for line in lines)
+        ]
+        # Before the path is looked at: who may not ask learns nothing of what is here.
+        shown = [value for name, value in named if name == "authorization"]
+        if self._admit is not None and not self._admit(shown):
+            return _plain(HTTPStatus.UNAUTHORIZED, ("WWW-Authenticate", "Bearer"))
         if refusal := _refusal(method, url.path, version):
             return refusal
-        fields = {
-            name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
-        }
+        fields = dict(named)
         try:
             headers, body = self._scrape(url.query, fields)
         except Exception as error:

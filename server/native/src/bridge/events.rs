@@ -9,7 +9,7 @@
 //!    comes between the two wakes the event loop again, and no event is forgotten.
 //! 3. Every question and every control call has a number. The control plane's answers name that number. An
 //!    answer to a caller who has gone is dropped.
-//! 4. The faults in the queue are bounded by `MAX_FAULTS`. Further faults are counted.
+//! 4. The faults in the queue are bounded by `MAX_FAULTS`, and so are the refusals. Further ones are counted.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::bridge::question::Question;
 use crate::protocol::status::RpcError;
 use crate::routing::snapshot::Origin;
-use crate::transport::context::OwnedContext;
+use crate::transport::context::{OwnedContext, Peer};
 
 /// An event for the control plane.
 pub(crate) enum Event {
@@ -37,6 +37,10 @@ pub(crate) enum Event {
     Gone { id: u64 },
     /// A prediction has failed. The control plane words its error.
     Ask { id: u64, origin: Option<Origin>, question: Box<Question> },
+    /// A credential has to be verified: a bearer token, or a certificate in DER.
+    Verify { id: u64, certificate: bool, value: Bytes, peer: Arc<Peer> },
+    /// A call was refused for its credential. Behind it `left_out` more were, which are not told.
+    Refused { path: String, peer: Arc<Peer>, left_out: u64 },
     /// A fault of the server, for the log.
     Fault { method: &'static str, text: String },
 }
@@ -62,7 +66,8 @@ enum Waiting {
     Question(oneshot::Sender<RpcError>),
 }
 
-/// The largest number of faults in the queue: a model that fails in every call must not fill the memory.
+/// The largest number of faults in the queue: a model that fails in every call must not fill the memory. It is also
+/// that of refusals.
 const MAX_FAULTS: usize = 64;
 
 /// What is in the queue.
@@ -80,6 +85,10 @@ struct EventQueue {
     faults: usize,
     /// The faults that were left out of `events`.
     faults_left_out: u64,
+    /// The refusals among `events`.
+    refusals: usize,
+    /// The index of the last of them.
+    last_refusal: usize,
 }
 
 impl EventQueue {
@@ -89,6 +98,19 @@ impl EventQueue {
             self.events.push(Queued::Event(Event::Fault { method, text: text.to_owned() }));
         } else {
             self.faults_left_out += 1;
+        }
+    }
+
+    fn push_refusal(&mut self, path: &str, peer: &Arc<Peer>) {
+        if self.refusals < MAX_FAULTS {
+            self.refusals += 1;
+            self.last_refusal = self.events.len();
+            let (path, peer) = (path.to_owned(), Arc::clone(peer));
+            self.events.push(Queued::Event(Event::Refused { path, peer, left_out: 0 }));
+        } else if let Some(Queued::Event(Event::Refused { left_out, .. })) =
+            self.events.get_mut(self.last_refusal)
+        {
+            *left_out += 1;
         }
     }
 }
@@ -171,6 +193,19 @@ impl Events {
     /// Reports a fault of the server in a method, for the log.
     pub(crate) fn fault(&self, method: &'static str, text: &str) {
         self.change(locked(&self.queue), |queue| queue.push_fault(method, text));
+    }
+
+    /// Asks the control plane whether a credential is valid; returns the number of the question. Whoever asks keeps
+    /// account of the questions, and gets the answers.
+    pub(crate) fn verify(&self, certificate: bool, value: Bytes, peer: Arc<Peer>) -> u64 {
+        let id = self.next_id();
+        self.push(Event::Verify { id, certificate, value, peer });
+        id
+    }
+
+    /// Tells the control plane of a call that was refused for its credential.
+    pub(crate) fn refused(&self, path: &str, peer: &Arc<Peer>) {
+        self.change(locked(&self.queue), |queue| queue.push_refusal(path, peer));
     }
 
     /// Reports a panic. Never waits: a panic of a thread that has the queue locked is not reported.
@@ -283,7 +318,6 @@ impl Drop for ControlCall {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::context::Peer;
 
     fn context(metadata: usize) -> OwnedContext {
         let peer = Arc::new(Peer::new(([127, 0, 0, 1], 1).into(), None));
@@ -294,6 +328,7 @@ mod tests {
             received: std::time::Instant::now(),
             deadline: None,
             span: None,
+            principal: None,
         }
     }
 
@@ -332,5 +367,25 @@ mod tests {
         // Later faults are reported again.
         events.fault("Predict", "the model fails");
         assert_eq!(events.take().len(), 1);
+    }
+
+    #[test]
+    fn a_flood_of_refusals_is_bounded_and_counted() {
+        let events = Events::new().unwrap();
+        let peer = context(0).peer;
+        for _ in 0..2 {
+            for number in 0..MAX_FAULTS + 1000 {
+                events.refused(&format!("/s/{number}"), &peer);
+            }
+            events.fault("Predict", "the model fails");
+            let taken = events.take();
+            assert_eq!(taken.len(), MAX_FAULTS + 1);
+            let left_out = |event: &Event| match event {
+                Event::Refused { left_out, .. } => Some(*left_out),
+                _ => None,
+            };
+            assert_eq!(taken.iter().filter_map(left_out).sum::<u64>(), 1000);
+            assert_eq!(left_out(&taken[MAX_FAULTS - 1]), Some(1000));
+        }
     }
 }

@@ -6,6 +6,10 @@ use std::time::Instant;
 
 use tokio::task::spawn_local;
 
+use crate::access::gate::Admission;
+use crate::access::grant::{Grant, Memo};
+use crate::access::questions::Asked;
+use crate::access::refusal::Cause;
 use crate::calls::request_messages::{CallError, RequestMessages};
 use crate::calls::unary::Unary;
 use crate::calls::{Worker, forward, stream, unary};
@@ -17,7 +21,7 @@ use crate::protocol::status::{self, RpcError};
 use crate::transport::connection::IncomingCall;
 use crate::transport::context::{CallContext, Metadata, Peer};
 use crate::transport::grpc::{self, DeliveryError, MessageCompression, Responder};
-use crate::transport::headers::{GrpcHeaders, HeaderBlocks};
+use crate::transport::headers::{Authorization, GrpcHeaders, HeaderBlocks, Headers};
 use crate::transport::stream::RequestBody;
 
 /// By which typed calls name what their rows do not.
@@ -38,24 +42,68 @@ enum Handler {
 /// once; the rest goes on in tasks.
 pub(crate) fn begin<'a>(
     worker: &Arc<Worker>,
+    memo: &Memo,
     calls: impl Iterator<Item = IncomingCall<'a>>,
     cx: &mut Context<'_>,
 ) {
-    unary::answer(worker, calls.filter_map(|call| begin_one(worker, call, cx)).collect());
+    unary::answer(worker, calls.filter_map(|call| begin_one(worker, memo, call, None, cx)).collect());
 }
+
+/// What the control plane has said of a call's credential, or why the call ended before.
+type Answer = Result<Result<Arc<Grant>, Cause>, DeliveryError>;
 
 /// What every call passes before a message of it is read: predictions and control calls, unary and streams.
 ///
-/// Whatever may refuse a call by its method, its metadata or its peer belongs here.
-///
-/// # Errors
-/// `CallError`: the call ends here, because its caller no longer waits.
-fn admit(context: &CallContext<'_>) -> Result<(), CallError> {
-    if context.is_expired() { Err(DeliveryError::Expired.into()) } else { Ok(()) }
+/// Whatever may refuse a call by its method, its metadata or its peer belongs here. Who calls comes first, so that
+/// callers without a credential learn nothing else, such as which methods there are. `answer` is there if the
+/// control plane was asked about the credential.
+fn admit(
+    worker: &Worker,
+    memo: &Memo,
+    handler: Option<&Handler>,
+    context: &CallContext<'_>,
+    authorization: Authorization<'_>,
+    answer: Option<Answer>,
+) -> Admitted {
+    let Some(gate) = &worker.gate else { return Admitted::GoesOn(None) };
+    if matches!(handler, Some(Handler::Control)) && gate.is_open(context.path) {
+        return Admitted::GoesOn(None);
+    }
+    let admission = match answer {
+        None => gate.admit(memo, authorization, context.peer, context.received),
+        Some(Ok(Ok(grant))) => Admission::Known(grant),
+        Some(Ok(Err(cause))) => Admission::Refused(cause),
+        Some(Err(error)) => return Admitted::Ends(error.into()),
+    };
+    match admission {
+        Admission::Known(grant) => Admitted::GoesOn(Some(grant)),
+        Admission::Ask(asked) => Admitted::Asks(asked),
+        Admission::Refused(cause) => {
+            if cause != Cause::Busy {
+                gate.tell(context.path, context.peer);
+            }
+            Admitted::Ends(worker.refusal(gate, cause).into())
+        }
+    }
+}
+
+/// Whether a call is admitted.
+enum Admitted {
+    /// The call goes on, with who makes it.
+    GoesOn(Option<Arc<Grant>>),
+    /// The control plane is asked who makes it.
+    Asks(Asked),
+    Ends(CallError),
 }
 
 /// Begins a call as far as its kind allows; gives back what can be answered at once.
-fn begin_one(worker: &Arc<Worker>, call: IncomingCall<'_>, cx: &mut Context<'_>) -> Option<Unary> {
+fn begin_one(
+    worker: &Arc<Worker>,
+    memo: &Memo,
+    call: IncomingCall<'_>,
+    answer: Option<Answer>,
+    cx: &mut Context<'_>,
+) -> Option<Unary> {
     let IncomingCall { headers, mut body, writer, received, peer } = call;
     let mut responder = Responder::new(writer);
     if headers.is_overlong() {
@@ -75,11 +123,36 @@ fn begin_one(worker: &Arc<Worker>, call: IncomingCall<'_>, cx: &mut Context<'_>)
         responder.refuse(status);
         return None;
     }
-    let Some((path, handler)) = find_handler(worker, &grpc) else {
+    let handler = find_handler(worker, &grpc);
+    let context = CallContext {
+        path: text(grpc.path.unwrap_or_default()),
+        metadata: Metadata::of(headers, &grpc),
+        peer,
+        received,
+        deadline: None,
+    };
+    let grant = match admit(worker, memo, handler.as_ref(), &context, grpc.authorization, answer) {
+        Admitted::GoesOn(grant) => grant,
+        Admitted::Asks(asked) => {
+            match reserve(&mut body, grpc.metadata_bytes) {
+                Ok(()) => {
+                    let call = HeldCall::new(headers, body, responder, received, peer);
+                    drop(spawn_local(wait_for_answer(Arc::clone(worker), call, asked)));
+                }
+                Err(error) => forward::end(Err(error), responder),
+            }
+            return None;
+        }
+        Admitted::Ends(error) => {
+            turn_away(worker, handler, &context, &grpc, error, responder);
+            return None;
+        }
+    };
+    let Some(handler) = handler else {
         let loading = &worker.predictor.loading;
         if loading.is_on() {
-            let (worker, peer) = (Arc::clone(worker), Arc::clone(peer));
-            drop(spawn_local(wait_for_method(worker, headers.to_blocks(), body, responder, received, peer)));
+            let call = HeldCall::new(headers, body, responder, received, peer);
+            drop(spawn_local(wait_for_method(Arc::clone(worker), call)));
         } else if loading.is_given_up() {
             responder.finish(Some(&worker.errors().draining));
         } else {
@@ -107,8 +180,8 @@ fn begin_one(worker: &Arc<Worker>, call: IncomingCall<'_>, cx: &mut Context<'_>)
             return None;
         }
     };
-    let context = CallContext { path, metadata: Metadata::of(headers, &grpc), peer, received, deadline };
-    let admitted = admit(&context);
+    let context = CallContext { deadline, ..context };
+    let in_time = if context.is_expired() { Err(DeliveryError::Expired.into()) } else { Ok(()) };
     let max_message_bytes = worker.predictor.scorer.limits.max_message_bytes;
     let messages = |body, unary| RequestMessages::new(body, max_message_bytes, gzip, unary);
     let (method, typed) = match handler {
@@ -119,9 +192,13 @@ fn begin_one(worker: &Arc<Worker>, call: IncomingCall<'_>, cx: &mut Context<'_>)
             (method, Some(Arc::new(TypedTarget { service, version, routing_key })))
         }
         Handler::Control => {
-            match admitted.and_then(|()| reserve(&mut body, &grpc)) {
-                Ok(()) => {
-                    forward::begin(worker, context.to_owned_context(), messages(body, false), responder)
+            let principal = grant.as_ref().map(|grant| &*grant.principal);
+            let admitted = in_time.and_then(|()| reserve(&mut body, grpc.metadata_bytes));
+            match admitted.and_then(|()| Ok(worker.take_control(principal)?)) {
+                Ok(open) => {
+                    let principal = grant.as_ref().map(|grant| Arc::clone(&grant.principal.name));
+                    let (context, messages) = (context.to_owned_context(principal), messages(body, false));
+                    forward::begin(worker, context, (grant, open), messages, responder);
                 }
                 Err(error) => forward::end(Err(error), responder),
             }
@@ -130,68 +207,137 @@ fn begin_one(worker: &Arc<Worker>, call: IncomingCall<'_>, cx: &mut Context<'_>)
     };
     let tracer = worker.predictor.tracer.as_ref();
     let trace = tracer.and_then(|tracer| tracer.begin(grpc.traceparent, &context, method.streams));
-    let call = Call::new(&context, method, typed, trace);
-    match (admitted, method.streams) {
-        (Ok(()), false) => return unary::begin(worker, call, messages(body, true), responder, cx),
-        (Ok(()), true) => stream::begin(worker, call, messages(body, false), responder),
-        (Err(error), _) => worker.end(&call, &Tally::Unrouted, error, responder),
+    // A stream keeps its token, so that it can be checked again.
+    let held = grant.as_ref().filter(|_| method.streams).map_or(0, |grant| grant.held_bytes());
+    let admitted = in_time.and_then(|()| reserve(&mut body, held));
+    let mut call = Call::new(&context, method, typed, grant, trace);
+    match admitted.and_then(|()| Ok(worker.open(call.principal())?)) {
+        Ok(open) => call.open = open,
+        Err(CallError::Failed(error)) => {
+            worker.fail(&call, &Tally::Unrouted, &error, responder);
+            return None;
+        }
+        Err(error) => {
+            worker.end(&call, &Tally::Unrouted, error, responder);
+            return None;
+        }
     }
+    if !method.streams {
+        return unary::begin(worker, call, messages(body, true), responder, cx);
+    }
+    stream::begin(worker, call, messages(body, false), responder);
     None
 }
 
-/// Reserves the bytes of the metadata, which the control plane gets and may keep as long as the call lasts.
+/// Ends a call that is not admitted.
+fn turn_away(
+    worker: &Worker,
+    handler: Option<Handler>,
+    context: &CallContext<'_>,
+    grpc: &GrpcHeaders<'_>,
+    error: CallError,
+    responder: Responder,
+) {
+    let Some(Handler::Prediction(method) | Handler::Typed(method, _)) = handler else {
+        return forward::end(Err(error), responder);
+    };
+    let tracer = worker.predictor.tracer.as_ref();
+    let trace = tracer.and_then(|tracer| tracer.begin(grpc.traceparent, context, method.streams));
+    let call = Call::new(context, method, None, None, trace);
+    match error {
+        CallError::Failed(error) => worker.fail(&call, &Tally::Unrouted, &error, responder),
+        error @ CallError::Delivery(_) => worker.end(&call, &Tally::Unrouted, error, responder),
+    }
+}
+
+/// Reserves bytes of the metadata: all of it while the call waits to be admitted, and as long as the call lasts if
+/// the control plane gets it; else what the call keeps of it.
 ///
 /// # Errors
 /// `CallError`: the quota of bytes does not allow them.
-fn reserve(body: &mut RequestBody, grpc: &GrpcHeaders<'_>) -> Result<(), CallError> {
-    let fits = body.reserve_metadata(grpc.metadata_bytes);
+fn reserve(body: &mut RequestBody, bytes: usize) -> Result<(), CallError> {
+    let fits = body.reserve_metadata(bytes);
     if fits { Ok(()) } else { Err(DeliveryError::Full.into()) }
 }
 
 /// Who answers the calls of a path; `None` where nobody does.
-fn find_handler<'a>(worker: &Worker, grpc: &GrpcHeaders<'a>) -> Option<(&'a str, Handler)> {
+fn find_handler(worker: &Worker, grpc: &GrpcHeaders<'_>) -> Option<Handler> {
     let path = grpc.path.unwrap_or_default();
     let known = fixed_method(path).map(Handler::Prediction);
     let found = known.or_else(|| {
         let snapshot = worker.predictor.snapshot.load();
         snapshot.typed_method(path).map(|(method, service)| Handler::Typed(method, Arc::clone(service)))
     });
-    let path = text(path);
-    let found = found.or_else(|| worker.control.contains(path).then_some(Handler::Control));
-    found.map(|handler| (path, handler))
+    found.or_else(|| worker.control.contains(text(path)).then_some(Handler::Control))
+}
+
+/// A call that waits before it begins.
+struct HeldCall {
+    /// The headers of this call only.
+    blocks: HeaderBlocks,
+    body: RequestBody,
+    responder: Responder,
+    received: Instant,
+    peer: Arc<Peer>,
+}
+
+impl HeldCall {
+    fn new(
+        headers: Headers<'_>,
+        body: RequestBody,
+        responder: Responder,
+        received: Instant,
+        peer: &Arc<Peer>,
+    ) -> Self {
+        Self { blocks: headers.to_blocks(), body, responder, received, peer: Arc::clone(peer) }
+    }
+
+    /// When the caller stops waiting. A time that cannot be read is refused when the call begins.
+    fn deadline(&self) -> Option<Instant> {
+        let (_, headers) = self.blocks.iter().next()?;
+        deadline(&headers.grpc(), self.received).unwrap_or_default()
+    }
+
+    /// Begins the call, with what the control plane has said of its credential if it was asked.
+    async fn begin(self, worker: &Arc<Worker>, answer: Option<Answer>) {
+        let Self { blocks, body, responder, received, peer } = self;
+        let writer = responder.into_writer();
+        let call = blocks.iter().next();
+        let call = call.map(|(_, headers)| IncomingCall { headers, body, writer, received, peer: &peer });
+        let mut held = call.zip(Some(answer));
+        std::future::poll_fn(|cx| {
+            let begun =
+                held.take().and_then(|(call, answer)| begin_one(worker, &Memo::default(), call, answer, cx));
+            unary::answer(worker, begun.into_iter().collect());
+            Poll::Ready(())
+        })
+        .await;
+    }
+}
+
+/// Begins a call once the control plane has said who makes it.
+async fn wait_for_answer(worker: Arc<Worker>, mut call: HeldCall, asked: Asked) {
+    let deadline = call.deadline();
+    let answer = call.responder.wait_for(deadline, asked.answer()).await;
+    call.begin(&worker, Some(answer)).await;
 }
 
 /// Begins a call of a method that may be of a model that is still to be loaded.
-async fn wait_for_method(
-    worker: Arc<Worker>,
-    blocks: HeaderBlocks,
-    body: RequestBody,
-    mut responder: Responder,
-    received: Instant,
-    peer: Arc<Peer>,
-) {
-    let Some((_, headers)) = blocks.iter().next() else { return };
-    let loading = &worker.predictor.loading;
-    // One that cannot be read is refused when the call begins.
-    let deadline = deadline(&headers.grpc(), received).unwrap_or_default();
+async fn wait_for_method(worker: Arc<Worker>, mut call: HeldCall) {
+    let (loading, deadline) = (&worker.predictor.loading, call.deadline());
     loop {
         let changed = loading.changed();
-        if !loading.is_on() || find_handler(&worker, &headers.grpc()).is_some() {
+        let found = call.blocks.iter().any(|(_, headers)| find_handler(&worker, &headers.grpc()).is_some());
+        if !loading.is_on() || found {
             break;
         }
-        match responder.wait_for(deadline, changed).await {
+        match call.responder.wait_for(deadline, changed).await {
             Ok(()) => {}
-            Err(DeliveryError::Expired) => return responder.finish(Some(&worker.errors().expired)),
+            Err(DeliveryError::Expired) => return call.responder.finish(Some(&worker.errors().expired)),
             Err(DeliveryError::Reset | DeliveryError::Full) => return,
         }
     }
-    let writer = responder.into_writer();
-    let mut call = Some(IncomingCall { headers, body, writer, received, peer: &peer });
-    std::future::poll_fn(|cx| {
-        begin(&worker, call.take().into_iter(), cx);
-        Poll::Ready(())
-    })
-    .await;
+    call.begin(&worker, None).await;
 }
 
 /// A header as text; "" where it is not UTF-8.

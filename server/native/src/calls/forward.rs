@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use tokio::task::spawn_local;
 
+use crate::access::grant::Grant;
+use crate::access::principal::OpenCall;
 use crate::bridge::events::Command;
 use crate::calls::compression::compress;
 use crate::calls::request_messages::{CallError, RequestMessages};
@@ -15,26 +17,35 @@ use crate::protocol::status::{self, RpcError};
 use crate::protocol::trace_context::OpenSpan;
 use crate::transport::context::OwnedContext;
 use crate::transport::grpc::{DeliveryError, Responder};
+use crate::transport::messages::Message;
 
-/// Begins a call of the control plane's.
+/// Begins a call of the control plane's, of whom the grant says, and which counts as open until it ends.
 pub(crate) fn begin(
     worker: &Arc<Worker>,
     context: OwnedContext,
+    (grant, open): (Option<Arc<Grant>>, OpenCall),
     messages: RequestMessages,
     responder: Responder,
 ) {
     let worker = Arc::clone(worker);
-    drop(spawn_local(async move { run(&worker, context, messages, responder).await }));
+    // What a unary call may do was decided when it began.
+    let lasts = worker.gate.as_ref().is_some_and(|gate| gate.paths.streams.contains(&context.path));
+    let grant = grant.filter(|_| lasts);
+    drop(spawn_local(async move {
+        let _open = open;
+        run(&worker, context, grant, messages, responder).await;
+    }));
 }
 
-/// Hands a call to the control plane, and carries what it says.
+/// Hands a call to the control plane, and carries what it says. With a grant, the call ends with its credential.
 async fn run(
     worker: &Worker,
     context: OwnedContext,
+    mut grant: Option<Arc<Grant>>,
     mut messages: RequestMessages,
     mut responder: Responder,
 ) {
-    let deadline = context.deadline;
+    let (deadline, peer) = (context.deadline, Arc::clone(&context.peer));
     let mut call = worker.events.open(context);
     let ended: Result<Option<RpcError>, CallError> = async {
         let (mut wanted, mut compressed) = (false, false);
@@ -42,13 +53,20 @@ async fn run(
             let next = async {
                 tokio::select! {
                     biased;
-                    command = call.next() => Ok(command),
-                    message = std::future::poll_fn(|cx| messages.poll_message(&worker.pool, cx)), if wanted => Err(message),
+                    () = worker.until_stale(grant.as_deref()) => Next::Renew,
+                    command = call.next() => Next::Command(command),
+                    message = std::future::poll_fn(|cx| messages.poll_message(&worker.pool, cx)), if wanted => {
+                        Next::Message(message)
+                    }
                 }
             };
             let command = match responder.wait_for(deadline, next).await? {
-                Ok(command) => command,
-                Err(message) => {
+                Next::Command(command) => command,
+                Next::Renew => {
+                    responder.wait_for(deadline, worker.renew(&mut grant, &peer)).await??;
+                    continue;
+                }
+                Next::Message(message) => {
                     let message = message?;
                     compressed = message.as_ref().map_or(compressed, |message| message.compressed);
                     call.deliver(message.map(|message| message.bytes));
@@ -69,6 +87,14 @@ async fn run(
     }
     .await;
     end(ended, responder);
+}
+
+/// What goes on with a call of the control plane's.
+enum Next {
+    Command(Option<Command>),
+    Message(Result<Option<Message>, CallError>),
+    /// Whether the caller may go on has to be found out.
+    Renew,
 }
 
 /// Ends a call of the control plane's.
@@ -95,7 +121,9 @@ pub(crate) async fn forward(worker: &Worker, call: &Call, forwarded: Forwarded) 
     let (path, metadata, peer) = (path.to_owned(), Box::default(), Arc::clone(&call.peer));
     let Call { received, deadline, .. } = *call;
     let span = call.trace.clone().map(|trace| trace as Arc<dyn OpenSpan>);
-    let mut control = worker.events.open(OwnedContext { path, metadata, peer, received, deadline, span });
+    let principal = call.grant.as_ref().map(|grant| Arc::clone(&grant.principal.name));
+    let context = OwnedContext { path, metadata, peer, received, deadline, span, principal };
+    let mut control = worker.events.open(context);
     let (mut message, mut answer) = (Some(message), None);
     loop {
         match control.next().await {

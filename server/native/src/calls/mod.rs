@@ -14,6 +14,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::access::gate::Gate;
+use crate::access::grant::Grant;
+use crate::access::principal::{OpenCall, Principal};
+use crate::access::refusal::Cause;
 use crate::bridge::events::Events;
 use crate::calls::request_messages::CallError;
 use crate::encodings::message::nanoseconds;
@@ -22,6 +26,7 @@ use crate::predict::outcome::Tally;
 use crate::predict::pipeline::Predictor;
 use crate::predict::pool::Pool;
 use crate::protocol::status::{self, FixedErrors, RpcError};
+use crate::transport::context::Peer;
 use crate::transport::grpc::{DeliveryError, Responder};
 
 /// What the calls on one thread need.
@@ -32,6 +37,8 @@ pub(crate) struct Worker {
     pub events: Arc<Events>,
     /// The paths that the control plane answers.
     pub control: Arc<HashSet<String>>,
+    /// Finds out who calls. `None`: everybody may call.
+    pub gate: Option<Arc<Gate>>,
     /// Age at which a stream is ended.
     pub max_stream: Option<Duration>,
 }
@@ -40,6 +47,58 @@ impl Worker {
     /// The errors that are always the same.
     fn errors(&self) -> &FixedErrors {
         &self.predictor.scorer.errors
+    }
+
+    /// The error of a call that is refused for its credential, or of a stream that ends for it. Counts it.
+    fn refusal(&self, gate: &Gate, cause: Cause) -> RpcError {
+        gate.refusals.add(cause);
+        let errors = self.errors();
+        if cause == Cause::Busy { errors.too_many_in_flight.clone() } else { errors.unauthenticated.clone() }
+    }
+
+    /// Whether the credential of a call is still valid, as far as is known.
+    fn is_granted(&self, call: &Call, now: Instant) -> bool {
+        let grant = self.gate.as_ref().zip(call.grant.as_ref());
+        grant.is_none_or(|(gate, grant)| gate.holds(grant, now))
+    }
+
+    /// Waits until a grant is to be renewed; never without one.
+    async fn until_stale(&self, grant: Option<&Grant>) {
+        match self.gate.as_ref().zip(grant) {
+            Some((gate, grant)) => gate.until_stale(grant).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Makes sure that the credential of a call that goes on is valid, and gives it the rights and limits that
+    /// its principal has now.
+    ///
+    /// # Errors
+    /// `RpcError`: the credential is not valid any more.
+    async fn renew(&self, grant: &mut Option<Arc<Grant>>, peer: &Arc<Peer>) -> Result<(), RpcError> {
+        if let Some((gate, grant)) = self.gate.as_ref().zip(grant.as_mut()) {
+            *grant = gate.renew(grant, peer).await.map_err(|cause| self.refusal(gate, cause))?;
+        }
+        Ok(())
+    }
+
+    /// Counts a call as open, where its principal has a limit of open calls.
+    ///
+    /// # Errors
+    /// `RpcError`: as many are open as may be.
+    fn open(&self, principal: Option<&Principal>) -> Result<OpenCall, RpcError> {
+        let Some(principal) = principal else { return Ok(OpenCall::default()) };
+        principal.open(self.index).map_err(|wait| self.errors().caller_limit.with_retry(wait))
+    }
+
+    /// Takes a control call from the limits of its principal. Predictions are taken message by message.
+    ///
+    /// # Errors
+    /// `RpcError`: there is none left, or as many are open as may be.
+    fn take_control(&self, principal: Option<&Principal>) -> Result<OpenCall, RpcError> {
+        let open = self.open(principal)?;
+        let taken = principal.map_or(Ok(()), |principal| principal.take_call(self.index, Instant::now()));
+        taken.map(|()| open).map_err(|wait| self.errors().caller_limit.with_retry(wait))
     }
 
     /// Counts a call, or a message of a stream, as answered, or as failed for a reason. It lasted `from` the

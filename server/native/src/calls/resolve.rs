@@ -21,11 +21,16 @@ use crate::transport::grpc::{DeliveryError, Responder};
 /// Answers messages that came together as far as this thread can, the first of them at least; a panic is a
 /// fault of the server.
 pub(crate) fn predict(worker: &Worker, messages: &[(&Bytes, &Call)]) -> Vec<Predicted> {
+    predict_again(worker, messages, false)
+}
+
+/// Like `predict`, for a message that was given to `predict` before and has waited for its model, where `again`.
+fn predict_again(worker: &Worker, messages: &[(&Bytes, &Call)], again: bool) -> Vec<Predicted> {
     let predictor = &worker.predictor;
-    match catch_unwind(AssertUnwindSafe(|| predictor.predict(worker.index, messages))) {
+    match catch_unwind(AssertUnwindSafe(|| predictor.predict(worker.index, messages, again))) {
         Ok(predicted) => predicted,
-        // Only the call that is to blame fails with it.
-        Err(_) if messages.len() > 1 => predict(worker, &messages[..1]),
+        // Only the call that is to blame fails with it. The others are taken from limits twice.
+        Err(_) if messages.len() > 1 => predict_again(worker, &messages[..1], again),
         Err(panic) => {
             let outcome = panicked(predictor, messages[0].1.method, &*panic);
             vec![Predicted { id: MessageId::default(), tally: Tally::Unrouted, outcome }]
@@ -94,7 +99,7 @@ async fn route_later(
     loop {
         let changed = worker.predictor.loading.changed();
         // A single message has a single prediction.
-        for predicted in predict(worker, &[(message, call)]) {
+        for predicted in predict_again(worker, &[(message, call)], true) {
             if !matches!(predicted.outcome, Outcome::Pending(Pending::Route(_))) {
                 return Ok(predicted);
             }
@@ -118,7 +123,8 @@ async fn explain(worker: &Worker, pending: PendingQuestion) -> RpcError {
 async fn score_batch(worker: &Worker, method: &'static Method, batch: Batch) -> Outcome {
     let (sender, scored) = oneshot::channel();
     let predictor = Arc::clone(&worker.predictor);
-    worker.pool.run(move || {
+    let (call, cost_ns) = (batch.call.clone(), batch.cost_ns);
+    worker.pool.run_for(call.principal(), cost_ns, move || {
         if sender.is_closed() {
             return;
         }

@@ -12,6 +12,7 @@ use crate::calls::request_messages::{CallError, MessageBatch, RequestMessages};
 use crate::calls::resolve::{self, resolve};
 use crate::calls::{Worker, send, trace_end};
 use crate::encodings::message::MessageId;
+use crate::encodings::methods::Method;
 use crate::predict::call::Call;
 use crate::predict::outcome::{Outcome, Predicted, Tally};
 use crate::predict::pipeline::Predictor;
@@ -36,15 +37,16 @@ pub(crate) fn begin(worker: &Arc<Worker>, mut call: Call, messages: RequestMessa
     let end = worker.max_stream.and_then(|age| call.received.checked_add(age));
     call.deadline = call.deadline.into_iter().chain(end).min();
     let worker = Arc::clone(worker);
-    drop(spawn_local(async move { run(&worker, &call, messages, responder).await }));
+    drop(spawn_local(async move { run(&worker, call, messages, responder).await }));
 }
 
-async fn run(worker: &Worker, call: &Call, mut messages: RequestMessages, responder: Responder) {
+async fn run(worker: &Worker, mut call: Call, mut messages: RequestMessages, responder: Responder) {
     worker.predictor.streams.fetch_add(1, Relaxed);
     let _open = OpenStream(&worker.predictor);
-    let mut answers = Answers { worker, call, responder, unsent: BytesMut::new() };
-    let ended = answer(&mut answers, &mut messages).await;
-    end(worker, call, ended, answers.responder);
+    let (method, deadline) = (call.method, call.deadline);
+    let mut answers = Answers { worker, method, deadline, responder, unsent: BytesMut::new() };
+    let ended = answer(&mut answers, &mut call, &mut messages).await;
+    end(worker, &call, ended, answers.responder);
 }
 
 /// Ends a stream.
@@ -64,9 +66,13 @@ fn end(worker: &Worker, call: &Call, ended: Result<(), CallError>, responder: Re
     }
 }
 
-/// Answers message after message.
-async fn answer(answers: &mut Answers<'_>, messages: &mut RequestMessages) -> Result<(), CallError> {
-    let (worker, call) = (answers.worker, answers.call);
+/// Answers message after message, as long as the caller's credential is valid.
+async fn answer(
+    answers: &mut Answers<'_>,
+    call: &mut Call,
+    messages: &mut RequestMessages,
+) -> Result<(), CallError> {
+    let worker = answers.worker;
     loop {
         let here = std::future::poll_fn(|cx| Poll::Ready(messages.poll_together(&worker.pool, cx))).await;
         let MessageBatch { messages: batch, end } = match here {
@@ -74,11 +80,27 @@ async fn answer(answers: &mut Answers<'_>, messages: &mut RequestMessages) -> Re
             Poll::Pending => {
                 // Nothing more is here: what was answered goes out before the next is waited for.
                 answers.flush().await?;
-                let here = std::future::poll_fn(|cx| messages.poll_together(&worker.pool, cx));
-                answers.responder.wait_for(call.deadline, here).await?
+                let next = async {
+                    tokio::select! {
+                        biased;
+                        here = std::future::poll_fn(|cx| messages.poll_together(&worker.pool, cx)) => Some(here),
+                        () = worker.until_stale(call.grant.as_deref()) => None,
+                    }
+                };
+                match answers.responder.wait_for(call.deadline, next).await? {
+                    Some(read) => read,
+                    None => {
+                        answers.renew(call).await?;
+                        continue;
+                    }
+                }
             }
         };
         let taken = Instant::now();
+        if !worker.is_granted(call, taken) {
+            answers.renew(call).await?;
+        }
+        let call = &*call;
         // A message of a traced stream has a call of its own, with a span of its own.
         let traced: Vec<Call> = match &call.trace {
             None => Vec::new(),
@@ -111,7 +133,8 @@ async fn answer(answers: &mut Answers<'_>, messages: &mut RequestMessages) -> Re
 /// The answers of a stream.
 struct Answers<'a> {
     worker: &'a Worker,
-    call: &'a Call,
+    method: &'static Method,
+    deadline: Option<Instant>,
     responder: Responder,
     unsent: BytesMut,
 }
@@ -163,7 +186,7 @@ impl Answers<'_> {
         id: MessageId,
         error: RpcError,
     ) -> Result<(), CallError> {
-        match self.call.method.encoding.encode_error(id, &message.bytes, &error) {
+        match self.method.encoding.encode_error(id, &message.bytes, &error) {
             Some(answer) => self.unsent.extend_from_slice(&answer),
             None => {
                 self.flush().await?;
@@ -173,11 +196,20 @@ impl Answers<'_> {
         Ok(())
     }
 
+    /// Finds out whether the caller's credential is still valid.
+    ///
+    /// # Errors
+    /// `CallError`: it is not, or the caller has gone.
+    async fn renew(&mut self, call: &mut Call) -> Result<(), CallError> {
+        let renewed = self.worker.renew(&mut call.grant, &call.peer);
+        Ok(self.responder.wait_for(self.deadline, renewed).await??)
+    }
+
     async fn flush(&mut self) -> Result<(), DeliveryError> {
         if self.unsent.is_empty() {
             return Ok(());
         }
         let unsent = self.unsent.split().freeze();
-        send(&mut self.responder, self.call.deadline, unsent).await
+        send(&mut self.responder, self.deadline, unsent).await
     }
 }

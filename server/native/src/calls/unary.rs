@@ -35,10 +35,20 @@ pub(crate) fn begin(
 }
 
 /// Waits for the message of a call, and answers it.
-async fn wait(worker: Arc<Worker>, call: Call, mut messages: RequestMessages, mut responder: Responder) {
+async fn wait(worker: Arc<Worker>, mut call: Call, mut messages: RequestMessages, mut responder: Responder) {
     let message = std::future::poll_fn(|cx| messages.poll_only(&worker.pool, cx));
     let read = responder.wait_for(call.deadline, message).await;
-    match read.map_err(CallError::Delivery).and_then(|read| read) {
+    let mut read = read.map_err(CallError::Delivery).and_then(|read| read);
+    // The message of a call may come long after its credential.
+    if read.is_ok() && !worker.is_granted(&call, Instant::now()) {
+        let renewed = worker.renew(&mut call.grant, &call.peer);
+        match responder.wait_for(call.deadline, renewed).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return worker.fail(&call, &Tally::Unrouted, &error, responder),
+            Err(error) => read = Err(error.into()),
+        }
+    }
+    match read {
         Ok(message) => answer(&worker, vec![(message, call, responder)]),
         Err(error) => worker.end(&call, &Tally::Unrouted, error, responder),
     }

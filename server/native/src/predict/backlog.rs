@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use crate::access::principal::Principal;
 use crate::transport::arrivals::INTERVAL;
 
 /// The weight of the newest task in the mean is one in this many.
@@ -53,12 +54,20 @@ impl Backlog {
         self.rested_ns.store(self.began.elapsed().as_nanos() as u64, Relaxed);
     }
 
-    /// How long a new task would wait; `None` while the threads keep up.
-    pub(crate) fn wait(&self, now: Instant) -> Option<Duration> {
+    /// How long a new task of a principal, or of nobody, would wait; `None` while the threads keep up.
+    pub(crate) fn wait(&self, now: Instant, principal: Option<&Principal>) -> Option<Duration> {
         let rested = self.began + Duration::from_nanos(self.rested_ns.load(Relaxed));
         let behind = now.saturating_duration_since(rested) >= INTERVAL;
-        let wait = self.cost_ns.load(Relaxed).saturating_mul(self.waiting.load(Relaxed) as u64);
-        behind.then(|| Duration::from_nanos(wait))
+        behind.then(|| {
+            let waiting = self.waiting.load(Relaxed);
+            let before = principal.map_or(waiting, |principal| principal.tasks_before(now, waiting));
+            Duration::from_nanos(self.cost_ns.load(Relaxed).saturating_mul(before as u64))
+        })
+    }
+
+    /// The mean of the pool's time that a task took.
+    pub(crate) fn cost_ns(&self) -> u64 {
+        self.cost_ns.load(Relaxed)
     }
 }
 
@@ -75,12 +84,12 @@ mod tests {
             backlog.leave(cost);
         }
         (0..10).for_each(|_| backlog.enter());
-        assert_eq!(backlog.wait(backlog.began), None);
-        let wait = backlog.wait(backlog.began + INTERVAL).unwrap();
+        assert_eq!(backlog.wait(backlog.began, None), None);
+        let wait = backlog.wait(backlog.began + INTERVAL, None).unwrap();
         assert!(wait > 9 * cost && wait <= 10 * cost, "{wait:?}");
         backlog.rest();
         let rested = Instant::now();
-        assert_eq!(backlog.wait(rested), None);
-        assert!(backlog.wait(rested + 2 * INTERVAL).is_some());
+        assert_eq!(backlog.wait(rested, None), None);
+        assert!(backlog.wait(rested + 2 * INTERVAL, None).is_some());
     }
 }

@@ -3,14 +3,34 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use crate::access::meter::Meter;
+
+/// How many calls may wait for something at one time. Those that fail, and those that are forwarded to the
+/// control plane, have bounds of their own, so that a flood of them takes no place from the others.
+pub(crate) struct Budgets {
+    /// All calls that wait to be answered.
+    pub in_flight: Arc<Budget>,
+    /// Of these, calls that the control plane answers.
+    pub forwarded: Arc<Budget>,
+    /// Failures that the control plane is asked about.
+    pub questions: Arc<Budget>,
+}
+
+impl Budgets {
+    pub(crate) fn new(max_in_flight: usize) -> Self {
+        let share = |part: usize| Budget::new((max_in_flight / part).max(1));
+        Self { in_flight: share(1), forwarded: share(2), questions: share(4) }
+    }
+}
+
 /// A limited number of places.
 pub(crate) struct Budget {
     used: AtomicUsize,
-    limit: usize,
+    pub limit: usize,
 }
 
-/// One place of a budget. Dropping the permit frees the place.
-pub(crate) struct Permit(Arc<Budget>);
+/// One place of a budget, and of a principal if it has the place. Dropping the permit frees the place.
+pub(crate) struct Permit(Arc<Budget>, Option<Arc<Meter>>);
 
 impl Budget {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
@@ -30,7 +50,15 @@ impl Budget {
 
     /// Takes a place; `None` where all are taken.
     pub(crate) fn enter(self: &Arc<Self>) -> Option<Permit> {
-        let permit = Permit(Arc::clone(self));
+        self.enter_for(None)
+    }
+
+    /// Takes a place for a principal; `None` where all are taken.
+    pub(crate) fn enter_for(self: &Arc<Self>, meter: Option<&Arc<Meter>>) -> Option<Permit> {
+        if let Some(meter) = meter {
+            meter.places.0.fetch_add(1, Relaxed);
+        }
+        let permit = Permit(Arc::clone(self), meter.cloned());
         (self.used.fetch_add(1, Relaxed) < self.limit).then_some(permit)
     }
 }
@@ -38,6 +66,9 @@ impl Budget {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.0.used.fetch_sub(1, Relaxed);
+        if let Some(meter) = &self.1 {
+            meter.places.0.fetch_sub(1, Relaxed);
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::access::grant::Grant;
+use crate::access::principal::{OpenCall, Principal};
 use crate::encodings::methods::Method;
 use crate::encodings::typed_schema::TypedTarget;
 use crate::predict::tracing::Trace;
@@ -20,6 +22,10 @@ pub(crate) struct Call {
     pub received: Instant,
     /// When the caller stops waiting, or the stream is ended.
     pub deadline: Option<Instant>,
+    /// Who calls. `None`: everybody may call.
+    pub grant: Option<Arc<Grant>>,
+    /// Counts the call as open where its principal has a limit of open calls.
+    pub open: OpenCall,
     /// `None`: the call is not traced.
     pub trace: Option<Arc<Trace>>,
 }
@@ -30,10 +36,15 @@ impl Call {
         context: &CallContext<'_>,
         method: &'static Method,
         typed: Option<Arc<TypedTarget>>,
+        grant: Option<Arc<Grant>>,
         trace: Option<Arc<Trace>>,
     ) -> Self {
         let CallContext { peer, received, deadline, .. } = *context;
-        Self { method, typed, peer: Arc::clone(peer), received, deadline, trace }
+        if let (Some(trace), Some(grant)) = (&trace, &grant) {
+            trace.identified(&grant.principal.name);
+        }
+        let open = OpenCall::default();
+        Self { method, typed, peer: Arc::clone(peer), received, deadline, grant, open, trace }
     }
 
     /// The routing key of a message of the call, which was read to `request`; "" where there is none.
@@ -43,6 +54,18 @@ impl Call {
             None => request.routing_key.text(message),
             Some(typed) => &typed.routing_key,
         }
+    }
+
+    /// Who calls; `None`: everybody may call.
+    #[inline]
+    pub(crate) fn principal(&self) -> Option<&Principal> {
+        self.grant.as_ref().map(|grant| &*grant.principal)
+    }
+
+    /// The name of who calls; "": everybody may call.
+    #[inline]
+    pub(crate) fn principal_name(&self) -> &str {
+        self.principal().map_or("", |principal| &principal.name)
     }
 
     /// Whether the deadline has passed at a time.
@@ -77,6 +100,8 @@ mod tests {
             peer: Arc::clone(&peer),
             received,
             deadline,
+            grant: None,
+            open: OpenCall::default(),
             trace: None,
         };
         let [unary, stream] = ["Predict", "PredictStream"]

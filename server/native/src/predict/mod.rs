@@ -1,5 +1,6 @@
 //! Predictions: decoded, routed, validated, scored, encoded, and told to the observers.
 
+pub(crate) mod admission;
 pub(crate) mod backlog;
 pub(crate) mod budget;
 pub(crate) mod call;

@@ -81,6 +81,8 @@ pub(crate) struct Batch {
     pub picked: usize,
     pub call: Call,
     pub read: ReadTimes,
+    /// What the rows are expected to cost.
+    pub cost_ns: u64,
     pub in_flight: Permit,
 }
 

@@ -12,16 +12,15 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 
+use crate::access::share::Standing;
 use crate::bridge::question::{Problem, Question};
 use crate::encodings::message::{DecodeError, Decoded};
 use crate::predict::backlog::Backlog;
-use crate::predict::budget::{Budget, Permit};
+use crate::predict::budget::{Budgets, Permit};
 use crate::predict::call::Call;
 use crate::predict::loading::Loading;
 use crate::predict::observer::ScoreError;
-use crate::predict::outcome::{
-    Batch, Forwarded, Outcome, Pending, PendingQuestion, Predicted, ReadTimes, Tally,
-};
+use crate::predict::outcome::{Batch, Outcome, Pending, PendingQuestion, Predicted, ReadTimes, Tally};
 use crate::predict::scoring::{Routed, Scorer};
 use crate::predict::tracing::Tracer;
 use crate::protocol::status::RpcError;
@@ -30,29 +29,10 @@ use crate::routing::version::Version;
 use crate::rows::coding::{CodingScratch, Rows};
 use crate::rows::request::Request;
 use crate::rows::runner::MAX_SHARED_ROWS;
-use crate::transport::arrivals;
 use crate::transport::quota::Quota;
 
 /// Rows that cost more than this together leave the I/O threads.
 const INLINE_NS: f64 = 500_000.0;
-
-/// How many calls may wait for something at one time. Those that fail, and those that are forwarded to the
-/// control plane, have bounds of their own, so that a flood of them takes no place from the others.
-pub(crate) struct Budgets {
-    /// All calls that wait to be answered.
-    pub in_flight: Arc<Budget>,
-    /// Of these, calls that the control plane answers.
-    forwarded: Arc<Budget>,
-    /// Failures that the control plane is asked about.
-    questions: Arc<Budget>,
-}
-
-impl Budgets {
-    pub(crate) fn new(max_in_flight: usize) -> Self {
-        let share = |part: usize| Budget::new((max_in_flight / part).max(1));
-        Self { in_flight: share(1), forwarded: share(2), questions: share(4) }
-    }
-}
 
 /// What all threads share.
 pub(crate) struct Predictor {
@@ -107,10 +87,13 @@ impl From<Outcome> for Settled<'_> {
 }
 
 /// The messages that one worker answers together.
-struct Turn<'a> {
-    worker: usize,
+pub(super) struct Turn<'a> {
+    pub worker: usize,
     snapshot: &'a Arc<Snapshot>,
     messages: &'a [(&'a Bytes, &'a Call)],
+    /// Whether the messages were read before, and then waited for their model. They were taken from the limits
+    /// of their principals.
+    pub again: bool,
 }
 
 /// Outcomes of messages that were scored in the run of one before them, by their index; empty where there
@@ -139,11 +122,12 @@ impl Predictor {
 
     /// Answers messages that came together, or says what they wait for; `worker` is the index of the thread.
     /// Gives what was predicted for each, in order. Messages beyond `MAX_SHARED_ROWS` are not looked
-    /// at, nor are those behind one of a stream that has no answer yet, for the stream may end with it.
-    pub(crate) fn predict(&self, worker: usize, messages: &[(&Bytes, &Call)]) -> Vec<Predicted> {
+    /// at, nor are those behind one of a stream that has no answer yet, for the stream may end with it. `again`
+    /// where a message was read before, and has waited for its model.
+    pub(crate) fn predict(&self, worker: usize, messages: &[(&Bytes, &Call)], again: bool) -> Vec<Predicted> {
         SCRATCH.with_borrow_mut(|scratch| {
             let snapshot = self.snapshot.load();
-            let turn = Turn { worker, snapshot: &snapshot, messages };
+            let turn = Turn { worker, snapshot: &snapshot, messages, again };
             let mut prepared = VecDeque::with_capacity(messages.len().min(MAX_SHARED_ROWS));
             for (scratch, (message, call)) in scratch.iter_mut().zip(messages) {
                 let one = self.prepare(&turn, scratch, message, call);
@@ -205,17 +189,36 @@ impl Predictor {
     ) -> Result<Picked<'a>, Settled<'a>> {
         let begin = Instant::now();
         let (snapshot, errors, encoding) = (turn.snapshot, &self.scorer.errors, call.method.encoding);
-        // A message of a stream is answered by the id in it.
+        // A message of a stream is answered by the id in it, so it is decoded first.
         if !call.method.streams
-            && let Some(error) = self.late(call, begin)
+            && let Err(error) = self.admit(turn, message, call, begin)
         {
             decoded.clear();
             return Err(Outcome::Failed(error).into());
         }
-        match encoding.decode(decoded, message) {
+        let read = encoding.decode(decoded, message);
+        if call.method.streams
+            && let Err(error) = self.admit(turn, message, call, begin)
+        {
+            return Err(Outcome::Failed(error).into());
+        }
+        match read {
             Ok(()) => {}
             Err(DecodeError::Malformed) => return Err(Outcome::Failed(errors.malformed.clone()).into()),
-            Err(DecodeError::Forward(path)) => return Err(self.forward(path, message, None).into()),
+            Err(DecodeError::Forward(path)) => {
+                return Err(self.forward(turn.worker, path, message, call, None).into());
+            }
+        }
+        let request = &decoded.request;
+        let principal = call.principal();
+        if let Some(principal) = principal {
+            let model = match &call.typed {
+                None => request.model.text(message),
+                Some(typed) => &typed.service.model,
+            };
+            if !principal.may_predict(turn.worker, model) {
+                return Err(Outcome::Failed(errors.permission_denied.clone()).into());
+            }
         }
         let mut end = Instant::now();
         if let Some(trace) = &call.trace {
@@ -223,10 +226,13 @@ impl Predictor {
         }
         // Calls that are scored here are done before the next are read, so only those that wait
         // for something count against the limit.
-        if self.budgets.in_flight.is_full() {
+        // A principal with less than its share of the places is not kept out by those of others.
+        let in_flight = &self.budgets.in_flight;
+        if in_flight.is_full()
+            && !principal.is_some_and(|principal| principal.may_wait(end, in_flight.limit, in_flight.limit))
+        {
             return Err(Outcome::Failed(errors.too_many_in_flight.clone()).into());
         }
-        let request = &decoded.request;
         let ask = |request: &Request, target: Option<&'a Target>, problem| {
             let question = question(call, request, message, target, problem);
             Err(Settled { target, outcome: self.ask(snapshot, question, target) })
@@ -243,7 +249,7 @@ impl Predictor {
                 return Err(Outcome::Failed(errors.draining.clone()).into());
             }
             if let Some(path) = encoding.forwards_to() {
-                return Err(self.forward(path, message, None).into());
+                return Err(self.forward(turn.worker, path, message, call, None).into());
             }
             return ask(request, None, Problem::Request);
         };
@@ -258,26 +264,35 @@ impl Predictor {
             Ok(false) => {}
             Ok(true) => end = Instant::now(),
             Err(DecodeError::Malformed) => return ask(&decoded.request, Some(target), Problem::Malformed),
-            Err(DecodeError::Forward(path)) => return settled(self.forward(path, message, None)),
+            Err(DecodeError::Forward(path)) => {
+                return settled(self.forward(turn.worker, path, message, call, None));
+            }
         }
         if !self.takes(version, &decoded.request, message) {
             return ask(&decoded.request, Some(target), Problem::Request);
         }
         let read = ReadTimes { begin, end };
+        if let Some(principal) = principal
+            && let Err(wait) = principal.take_rows(turn.worker, end, decoded.request.row_count)
+        {
+            return settled(fail(target, turn.worker, errors.caller_limit.with_retry(wait)));
+        }
         if call.is_expired(end) {
             return settled(fail(target, turn.worker, errors.expired.clone()));
         }
-        let expected_ns = f64::from(decoded.request.row_count) * version.row_ns;
-        if expected_ns + message.len() as f64 * version.runner.coder.byte_ns <= INLINE_NS {
+        let expected_ns = f64::from(decoded.request.row_count) * version.row_ns
+            + message.len() as f64 * version.runner.coder.byte_ns;
+        if expected_ns <= INLINE_NS {
+            if let Some(principal) = principal {
+                principal.charge(turn.worker, end, expected_ns as u64);
+            }
             return Ok(Picked { route, target, read });
         }
-        if self.backlog.wait(end).is_some_and(|wait| call.is_stale(end + wait)) {
+        if self.backlog.wait(end, principal).is_some_and(|wait| call.is_stale(end + wait)) {
             return settled(fail(target, turn.worker, errors.overloaded.clone()));
         }
-        let Some(in_flight) = self.budgets.in_flight.enter() else {
-            // As above: the limit is the server's, whatever version was picked.
-            return Err(Outcome::Failed(errors.too_many_in_flight.clone()).into());
-        };
+        // As above: the limit is the server's, whatever version was picked.
+        let in_flight = self.enter(turn.worker, call, end).map_err(Outcome::Failed)?;
         settled(Outcome::Pending(Pending::Batch(Box::new(Batch {
             message: message.clone(),
             decoded: decoded.take(),
@@ -286,18 +301,9 @@ impl Predictor {
             picked,
             call: call.clone(),
             read,
+            cost_ns: expected_ns as u64,
             in_flight,
         }))))
-    }
-
-    /// The error of a call whose answer would come too late, if it would: work for it is lost.
-    #[inline]
-    fn late(&self, call: &Call, now: Instant) -> Option<RpcError> {
-        let deadline = call.deadline?;
-        if now >= deadline {
-            return Some(self.scorer.errors.expired.clone());
-        }
-        (call.is_stale(now) && arrivals::is_behind(now)).then(|| self.scorer.errors.overloaded.clone())
     }
 
     /// Scores the message at an index. Messages in `rest`, behind it, whose single rows fit in the same run
@@ -311,7 +317,7 @@ impl Predictor {
         rest: &VecDeque<Result<Picked<'_>, Settled<'_>>>,
         ahead: &mut ScoredAhead,
     ) -> Outcome {
-        let Turn { worker, snapshot, messages } = *turn;
+        let Turn { worker, snapshot, messages, .. } = *turn;
         let version = &picked.target.version;
         let most = version.runner.max_shared_rows;
         let fits = |scratch: &MessageScratch| {
@@ -350,7 +356,7 @@ impl Predictor {
         let routed = picked.routed(decoded, message, call);
         // Those behind the first have waited for it.
         let now = (at > 0 && call.deadline.is_some()).then(Instant::now);
-        let scored = match now.and_then(|now| self.late(call, now)) {
+        let scored = match now.and_then(|now| self.late(call, now, Standing::Fair)) {
             Some(error) => Err(ScoreError::Rpc(error)),
             None => self.scorer.score(worker, &routed, coding, None),
         };
@@ -359,9 +365,9 @@ impl Predictor {
 
     /// Scores a batch, in a thread for large batches.
     pub(crate) fn score_batch(&self, batch: Batch) -> Outcome {
-        let Batch { message, decoded, snapshot, route, picked, call, read, in_flight } = batch;
+        let Batch { message, decoded, snapshot, route, picked, call, read, in_flight, .. } = batch;
         let (worker, target) = (self.batch_worker(), &route.targets[picked]);
-        if let Some(error) = self.late(&call, Instant::now()) {
+        if let Some(error) = self.late(&call, Instant::now(), Standing::Fair) {
             return fail(target, worker, error);
         }
         let routed =
@@ -388,7 +394,12 @@ impl Predictor {
         match scored {
             Ok(answer) => Outcome::Answered(answer),
             Err(ScoreError::Rpc(error)) => fail(target, worker, error),
-            Err(ScoreError::Forward(path)) => self.forward(path, message, in_flight),
+            Err(ScoreError::Forward(path)) => {
+                if let Some(principal) = call.principal() {
+                    principal.give_back_rows(worker, decoded.request.row_count);
+                }
+                self.forward(worker, path, message, call, in_flight)
+            }
             Err(ScoreError::Question(problem)) => {
                 let question = question(call, &decoded.request, message, Some(target), problem);
                 self.ask(snapshot, question, Some(target))
@@ -407,18 +418,6 @@ impl Predictor {
             counts: target.map(|target| Arc::clone(&target.counts)),
             permit,
         })))
-    }
-
-    /// Forwards a message to the control plane; `in_flight` is there where it counts as such already.
-    fn forward(&self, path: &'static str, message: &Bytes, in_flight: Option<Permit>) -> Outcome {
-        let permits =
-            self.budgets.forwarded.enter().zip(in_flight.or_else(|| self.budgets.in_flight.enter()));
-        let Some(permits) = permits else {
-            return Outcome::Failed(self.scorer.errors.too_many_in_flight.clone());
-        };
-        let message = message.clone();
-        let forwarded = Forwarded { path, message, permits: permits.into() };
-        Outcome::Pending(Pending::Forward(Box::new(forwarded)))
     }
 
     /// The most rows of one call to a version.

@@ -10,22 +10,26 @@ use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
+use crate::access::gate::Gate;
+use crate::access::meter::Meters;
 use crate::bridge::events::{Command, Events};
 use crate::bridge::panics;
 use crate::encodings::typed_schema::TypedService;
 use crate::predict::backlog::Backlog;
+use crate::predict::budget::Budgets;
 use crate::predict::counting::Counting;
 use crate::predict::loading::Loading;
 use crate::predict::observers::Observers;
-use crate::predict::pipeline::{Budgets, Predictor};
+use crate::predict::pipeline::Predictor;
 use crate::predict::recording::Recording;
 use crate::predict::scoring::{Limits, Scorer};
 use crate::predict::shadow::ShadowLane;
+use crate::python::access::{self, AccessParts, PrincipalSums, TableParts};
 use crate::python::counts::{self, CallSums, CountRegistry, RouteSums, VersionSums};
 use crate::python::errors::{FailureParts, FixedParts, rpc_error};
 use crate::python::events::event_tuple;
 use crate::python::recording::{
-    self, ChoiceParts, HeadParts, PySource, RecordParts, RecordSums, RowParts, SourceParts,
+    self, ChoiceParts, HeadParts, NameParts, PySource, RecordParts, RecordSums, RowParts, SourceParts,
 };
 use crate::python::tracing::{self, PyTracer, TraceParts};
 use crate::python::version::{PyVersion, VersionParts, version};
@@ -36,7 +40,7 @@ use crate::transport::connection::ConnectionOptions;
 use crate::transport::connection_limits::{ConnectionLimits, LimitCounts};
 use crate::transport::grpc::INITIAL;
 use crate::transport::quota::Quota;
-use crate::transport::tls::Tls;
+use crate::transport::tls::{Tls, TlsFiles};
 use crate::transport::trailers::trailers;
 
 /// What an engine may take, and how it counts.
@@ -56,6 +60,8 @@ struct EngineParts {
     records: Option<RecordParts>,
     /// `None`: no call is traced.
     traces: Option<TraceParts>,
+    /// `None`: everybody may call.
+    access: Option<AccessParts>,
 }
 
 /// What a connection may do, and how many there may be, by the names of the settings; 0 is no limit.
@@ -122,6 +128,8 @@ pub(crate) struct Engine {
     limits: Arc<LimitCounts>,
     counts: CountRegistry,
     tracer: Option<PyTracer>,
+    gate: Option<Arc<Gate>>,
+    meters: Meters,
 }
 
 #[pymethods]
@@ -162,6 +170,7 @@ impl Engine {
             tracer: tracer.as_ref().map(|tracer| Arc::clone(&tracer.tracer)),
             io_threads: parts.threads,
         };
+        let gate = parts.access.map(|access| Arc::new(access.gate(&events)));
         Ok(Self {
             predictor: Arc::new(predictor),
             events,
@@ -170,12 +179,23 @@ impl Engine {
             limits: Arc::default(),
             counts: CountRegistry::new(workers),
             tracer,
+            gate,
+            meters: Meters::new(parts.threads, workers),
         })
     }
 
-    /// Shows a certificate, its chain and its key as PEM, to clients that connect from now on.
-    fn use_certificate(&self, chain: &[u8], key: &[u8]) -> PyResult<()> {
-        self.tls.replace(chain, key).map_err(|error| PyValueError::new_err(error.to_string()))
+    /// Shows a certificate, its chain and its key as PEM, to clients that connect from now on. Verifies theirs by
+    /// the authorities and the revocation lists of `client_ca` and `client_crl`.
+    #[pyo3(signature = (chain, key, client_ca, client_crl))]
+    fn use_certificate(
+        &self,
+        chain: &[u8],
+        key: &[u8],
+        client_ca: Option<&[u8]>,
+        client_crl: Option<&[u8]>,
+    ) -> PyResult<()> {
+        let replaced = self.tls.replace(TlsFiles { chain, key, client_ca, client_crl });
+        replaced.map_err(|error| PyValueError::new_err(error.to_string()))
     }
 
     /// Binds and answers calls, over TLS where there is a certificate; returns the port.
@@ -202,6 +222,7 @@ impl Engine {
             processors,
             connections: limits.options(&self.predictor, &self.limits),
             connection_limits,
+            gate: self.gate.clone(),
             max_stream: limits.max_stream(),
             control,
         };
@@ -275,17 +296,10 @@ impl Engine {
     }
 
     /// Records a prediction with one of Python's writers.
-    fn record(
-        &self,
-        writer: usize,
-        head: HeadParts<'_>,
-        rows: RowParts,
-        caller: &str,
-        routing_key: &str,
-    ) -> PyResult<()> {
+    fn record(&self, writer: usize, head: HeadParts<'_>, rows: RowParts, names: NameParts) -> PyResult<()> {
         let recording = self.recording()?;
         let lane = recording.python_lane(writer).ok_or_else(not_python)?;
-        recording::record(recording, lane, head, rows, caller, routing_key)
+        recording::record(recording, lane, head, rows, &names)
     }
 
     /// Counts a prediction of one of Python's writers that the policy leaves out.
@@ -353,6 +367,41 @@ impl Engine {
     fn answer(&self, call: u64, words: FailureParts) -> PyResult<()> {
         self.events.answer(call, rpc_error(words)?);
         Ok(())
+    }
+
+    /// Lets callers in by this table from now on.
+    fn use_access(&self, parts: TableParts) -> PyResult<()> {
+        self.gate()?.use_table(parts.table(&self.meters));
+        Ok(())
+    }
+
+    /// Answers whether a credential is valid: the name of its principal and the seconds until it ends, or `None`.
+    #[pyo3(signature = (number, found))]
+    fn verified(&self, number: u64, found: Option<(String, Option<f64>)>) -> PyResult<()> {
+        self.gate()?.verified(number, found.as_ref().map(|(name, left)| (&**name, *left)));
+        Ok(())
+    }
+
+    /// Takes the rows of a message of a principal that Python answers. `None`: they are taken, else the seconds after
+    /// which there are some.
+    fn charge_rows(&self, name: &str, rows: u32) -> PyResult<Option<f64>> {
+        Ok(access::charge_rows(&self.gate()?.table(), name, rows))
+    }
+
+    /// Counts a message of a principal that Python has refused for a missing right.
+    fn count_denied(&self, name: &str) -> PyResult<()> {
+        access::count_denied(&self.gate()?.table(), name);
+        Ok(())
+    }
+
+    /// For each principal of the table: its name, its calls and rows, and its refused calls by cause.
+    fn principal_counts(&self) -> Vec<PrincipalSums> {
+        self.gate.as_ref().map(|gate| access::principal_sums(&gate.table())).unwrap_or_default()
+    }
+
+    /// How many calls were refused for their credentials, and streams ended, by cause.
+    fn refused_counts(&self) -> Vec<(&'static str, u64)> {
+        self.gate.as_ref().map(|gate| gate.refusals.read()).unwrap_or_default()
     }
 
     /// Calls something in one of the threads for large batches; not at all once the engine is closed.
@@ -424,6 +473,10 @@ fn not_python() -> PyErr {
 }
 
 impl Engine {
+    fn gate(&self) -> PyResult<&Gate> {
+        self.gate.as_deref().ok_or_else(|| PyRuntimeError::new_err("the engine was made without access"))
+    }
+
     fn recording(&self) -> PyResult<&Recording> {
         let recording = self.predictor.scorer.observers.recording.as_deref();
         recording.ok_or_else(|| PyRuntimeError::new_err("the engine was made without records"))

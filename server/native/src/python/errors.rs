@@ -43,9 +43,13 @@ pub(super) struct FixedParts {
     too_many_failing: FailureParts,
     expired: FailureParts,
     overloaded: FailureParts,
+    over_share: FailureParts,
     run_stopped: FailureParts,
     draining: FailureParts,
     internal: FailureParts,
+    unauthenticated: FailureParts,
+    permission_denied: FailureParts,
+    caller_limit: FailureParts,
 }
 
 impl FixedParts {
@@ -56,9 +60,13 @@ impl FixedParts {
             too_many_failing: rpc_error(self.too_many_failing)?,
             expired: rpc_error(self.expired)?,
             overloaded: rpc_error(self.overloaded)?,
+            over_share: rpc_error(self.over_share)?,
             run_stopped: rpc_error(self.run_stopped)?,
             draining: rpc_error(self.draining)?,
             internal: rpc_error(self.internal)?,
+            unauthenticated: rpc_error(self.unauthenticated)?,
+            permission_denied: rpc_error(self.permission_denied)?,
+            caller_limit: rpc_error(self.caller_limit)?,
         })
     }
 }

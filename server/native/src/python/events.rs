@@ -6,7 +6,7 @@ use pyo3::types::{PyBytes, PyTuple};
 use crate::bridge::events::Event;
 use crate::bridge::question::Problem;
 use crate::python::tracing::span_context;
-use crate::transport::context::OwnedContext;
+use crate::transport::context::{OwnedContext, Peer};
 
 /// What Python gets of an event: its kind, the number of the call, and what it says.
 pub(super) fn event_tuple(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>> {
@@ -15,6 +15,13 @@ pub(super) fn event_tuple(py: Python<'_>, event: Event) -> PyResult<Bound<'_, Py
         Event::Message { id, data } => ("message", id, PyBytes::new(py, &data)).into_pyobject(py),
         Event::End { id } => ("end", id, ()).into_pyobject(py),
         Event::Gone { id } => ("gone", id, ()).into_pyobject(py),
+        Event::Verify { id, certificate, value, peer } => {
+            let kind = if certificate { "certificate" } else { "token" };
+            ("verify", id, (kind, PyBytes::new(py, &value), peer_tuple(py, &peer))).into_pyobject(py)
+        }
+        Event::Refused { path, peer, left_out } => {
+            ("refused", 0, (path, peer_tuple(py, &peer), left_out)).into_pyobject(py)
+        }
         Event::Fault { method, text } => ("fault", 0, (method, text)).into_pyobject(py),
         Event::Ask { id, origin, question } => {
             let origin = origin.as_ref().and_then(|origin| origin.downcast_ref::<Py<PyAny>>());
@@ -34,14 +41,18 @@ pub(super) fn event_tuple(py: Python<'_>, event: Event) -> PyResult<Bound<'_, Py
     }
 }
 
-/// Path, the block of metadata, the peer's address and certificate, nanoseconds since the call arrived, and
-/// seconds until the deadline; and of a traced prediction the span.
+/// The address and the certificate of the other end.
+fn peer_tuple<'py>(py: Python<'py>, peer: &Peer) -> (String, Option<Bound<'py, PyBytes>>) {
+    (peer.address.to_string(), peer.certificate.as_deref().map(|certificate| PyBytes::new(py, certificate)))
+}
+
+/// Path, the block of metadata, the peer, nanoseconds since the call arrived, and seconds until the deadline; of a
+/// traced prediction the span; and the name of who calls.
 fn context_tuple<'py>(py: Python<'py>, context: &OwnedContext) -> PyResult<Bound<'py, PyTuple>> {
-    let bytes = |value: &[u8]| PyBytes::new(py, value);
-    let (address, certificate) = (context.peer.address.to_string(), context.peer.certificate.as_deref());
-    let peer = (address, certificate.map(bytes));
+    let (metadata, peer) = (PyBytes::new(py, &context.metadata), peer_tuple(py, &context.peer));
     let (age_ns, seconds_left) = (context.age_ns(), context.seconds_left());
     let span = context.span.as_ref().and_then(|span| span.hand_over());
     let span = span.map(|span| span_context(py, &span)).transpose()?;
-    (&*context.path, bytes(&context.metadata), peer, age_ns, seconds_left, span).into_pyobject(py)
+    let principal = context.principal.as_deref();
+    (&*context.path, metadata, peer, age_ns, seconds_left, span, principal).into_pyobject(py)
 }

@@ -1,5 +1,6 @@
 //! The border to Python: the module `scorewire_native`.
 
+mod access;
 mod bags;
 mod counts;
 mod engine;

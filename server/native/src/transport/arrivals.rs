@@ -69,9 +69,15 @@ pub(crate) fn mark_idle() {
     CLOCK.set(Clock { idle: Instant::now(), ..CLOCK.get() });
 }
 
+/// For how long this thread has not been idle.
+#[inline]
+pub(crate) fn busy(now: Instant) -> Duration {
+    now.saturating_duration_since(CLOCK.get().idle)
+}
+
 /// Whether this thread does not keep up: it has not been idle for `INTERVAL`.
 pub(crate) fn is_behind(now: Instant) -> bool {
-    now.saturating_duration_since(CLOCK.get().idle) >= INTERVAL
+    busy(now) >= INTERVAL
 }
 
 /// When the bytes of one connection arrived.

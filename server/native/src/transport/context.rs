@@ -88,8 +88,8 @@ impl CallContext<'_> {
         self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    /// The context as the control plane gets it.
-    pub(crate) fn to_owned_context(self) -> OwnedContext {
+    /// The context as the control plane gets it, with the name of who calls.
+    pub(crate) fn to_owned_context(self, principal: Option<Arc<str>>) -> OwnedContext {
         OwnedContext {
             path: self.path.to_owned(),
             metadata: self.metadata.to_block(),
@@ -97,6 +97,7 @@ impl CallContext<'_> {
             received: self.received,
             deadline: self.deadline,
             span: None,
+            principal,
         }
     }
 }
@@ -113,6 +114,8 @@ pub(crate) struct OwnedContext {
     /// Of a message of a traced prediction: the span, which the control plane ends if it comes to the message
     /// in time.
     pub span: Option<Arc<dyn OpenSpan>>,
+    /// The name of who calls, if the engine found that out.
+    pub principal: Option<Arc<str>>,
 }
 
 impl OwnedContext {
@@ -131,7 +134,7 @@ impl OwnedContext {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::headers::HeaderBlocks;
+    use crate::transport::headers::{Flaws, HeaderBlocks};
 
     #[test]
     fn metadata_is_what_the_caller_added_to_the_headers() {
@@ -150,7 +153,7 @@ mod tests {
         for (name, value) in fields {
             blocks.push(name.as_bytes(), value.as_bytes());
         }
-        blocks.end(1, false);
+        blocks.end(1, Flaws::default());
         let (_, headers) = blocks.iter().next().unwrap();
         let metadata = Metadata::of(headers, &headers.grpc());
         let wanted: Vec<_> =

@@ -25,7 +25,16 @@ struct FieldSpan {
 struct Block {
     stream: i32,
     fields: Range<usize>,
-    overlong: bool,
+    flaws: Flaws,
+}
+
+/// What is wrong with a block, some fields of which were not kept.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Flaws {
+    /// The block was longer than allowed.
+    pub overlong: bool,
+    /// There was an `authorization` whose value HTTP does not allow.
+    pub authorization: bool,
 }
 
 /// The finished blocks in the order of their calls; behind them the fields of an unfinished block.
@@ -57,11 +66,10 @@ impl HeaderBlocks {
         self.fields.push(FieldSpan { name_start, value_start, end: self.bytes.len() });
     }
 
-    /// Finishes the block: the call on `stream` has begun. An `overlong` block was longer than allowed, and
-    /// some of its fields were not kept.
-    pub(crate) fn end(&mut self, stream: i32, overlong: bool) {
+    /// Finishes the block: the call on `stream` has begun.
+    pub(crate) fn end(&mut self, stream: i32, flaws: Flaws) {
         let fields = self.finished_fields()..self.fields.len();
-        self.finished.push(Block { stream, fields, overlong });
+        self.finished.push(Block { stream, fields, flaws });
     }
 
     /// Takes the finished blocks out. The unfinished block stays.
@@ -87,7 +95,7 @@ impl HeaderBlocks {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (i32, Headers<'_>)> {
         self.finished.iter().map(|block| {
             let fields = &self.fields[block.fields.clone()];
-            (block.stream, Headers { bytes: &self.bytes, fields, overlong: block.overlong })
+            (block.stream, Headers { bytes: &self.bytes, fields, flaws: block.flaws })
         })
     }
 
@@ -105,13 +113,13 @@ impl HeaderBlocks {
 pub(crate) struct Headers<'a> {
     bytes: &'a [u8],
     fields: &'a [FieldSpan],
-    overlong: bool,
+    flaws: Flaws,
 }
 
 impl<'a> Headers<'a> {
     /// Whether the block was longer than allowed. Some of its fields are missing then.
     pub(crate) fn is_overlong(self) -> bool {
-        self.overlong
+        self.flaws.overlong
     }
 
     /// Copies the headers into `HeaderBlocks` of their own, where they are the only block, of stream 0.
@@ -121,15 +129,18 @@ impl<'a> Headers<'a> {
         for (name, value) in self.fields() {
             copy.push(name, value);
         }
-        copy.end(0, self.overlong);
+        copy.end(0, self.flaws);
         copy
     }
 
-    /// The fields that gRPC defines, and the traceparent. Of a field of gRPC's that is sent twice, the first
-    /// value counts.
+    /// The fields that gRPC defines, the traceparent and the authorization. Of a field of gRPC's that is sent
+    /// twice, the first value counts.
     #[inline]
     pub(crate) fn grpc(self) -> GrpcHeaders<'a> {
         let mut grpc = GrpcHeaders::default();
+        if self.flaws.authorization {
+            grpc.authorization = Authorization::Unclear;
+        }
         for (name, value) in self.fields() {
             let slot = match name {
                 b":method" => &mut grpc.method,
@@ -143,6 +154,8 @@ impl<'a> Headers<'a> {
                     grpc.metadata_bytes += name.len() + value.len();
                     if name == b"traceparent" {
                         grpc.traceparent = Some(value);
+                    } else if name == b"authorization" {
+                        grpc.authorization = grpc.authorization.and(value);
                     }
                     continue;
                 }
@@ -178,6 +191,23 @@ fn is_reserved(name: &[u8]) -> bool {
     }
 }
 
+/// What came as `authorization`, which is part of the metadata.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Authorization<'a> {
+    #[default]
+    Missing,
+    Value(&'a [u8]),
+    /// More than one, or one that HTTP does not allow.
+    Unclear,
+}
+
+impl<'a> Authorization<'a> {
+    /// This, and one more value.
+    fn and(self, value: &'a [u8]) -> Self {
+        if self == Self::Missing { Self::Value(value) } else { Self::Unclear }
+    }
+}
+
 /// The header fields that gRPC defines for a request, as the caller sent them.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct GrpcHeaders<'a> {
@@ -189,6 +219,7 @@ pub(crate) struct GrpcHeaders<'a> {
     pub accept_encoding: Option<&'a [u8]>,
     /// W3C's traceparent, which is part of the metadata. Of several, the last one counts, as in gRPC's core.
     pub traceparent: Option<&'a [u8]>,
+    pub authorization: Authorization<'a>,
     /// The length of the caller's metadata: the bytes of all names and values.
     pub metadata_bytes: usize,
 }
@@ -219,9 +250,9 @@ mod tests {
     fn each_call_has_its_own_fields() {
         let mut blocks = HeaderBlocks::default();
         push(&mut blocks, &[("a", "1"), ("b", "2"), ("a", "3")]);
-        blocks.end(1, false);
+        blocks.end(1, Flaws::default());
         push(&mut blocks, &[("a", "4")]);
-        blocks.end(3, true);
+        blocks.end(3, Flaws { overlong: true, authorization: false });
         assert_eq!(found(&blocks), [call(1, &["a=1", "b=2", "a=3"]), call(3, &["a=4"])]);
         assert_eq!(
             blocks.iter().map(|(_, headers)| headers.is_overlong()).collect::<Vec<_>>(),
@@ -240,9 +271,9 @@ mod tests {
         for name in names.map(str::as_bytes) {
             blocks.push(name, b"again");
         }
-        blocks.end(1, false);
+        blocks.end(1, Flaws::default());
         push(&mut blocks, &[("other", "")]);
-        blocks.end(3, false);
+        blocks.end(3, Flaws::default());
         let values = |grpc: GrpcHeaders<'_>| {
             let GrpcHeaders { method, path, content_type, timeout, encoding, accept_encoding, .. } = grpc;
             let found = [method, path, content_type, timeout, encoding, accept_encoding];
@@ -253,13 +284,39 @@ mod tests {
     }
 
     #[test]
+    fn an_authorization_counts_where_it_is_the_only_one() {
+        let read = |values: &[&str], flaw| {
+            let mut blocks = HeaderBlocks::default();
+            let fields: Vec<_> = values.iter().map(|value| ("authorization", *value)).collect();
+            push(&mut blocks, &fields);
+            blocks.end(1, Flaws { overlong: false, authorization: flaw });
+            let (_, headers) = blocks.iter().next().unwrap();
+            // A copy says the same.
+            let copy = headers.to_blocks();
+            let [one, other] = [headers.grpc(), copy.iter().next().unwrap().1.grpc()];
+            assert_eq!(one.authorization, other.authorization);
+            match one.authorization {
+                Authorization::Missing => Some(None),
+                Authorization::Value(value) => Some(Some(value.to_vec())),
+                Authorization::Unclear => None,
+            }
+        };
+        assert_eq!(read(&[], false), Some(None));
+        assert_eq!(read(&["Bearer a"], false), Some(Some(b"Bearer a".to_vec())));
+        assert_eq!(read(&[""], false), Some(Some(Vec::new())));
+        for (values, flaw) in [(&["Bearer a", "Bearer a"][..], false), (&[], true), (&["Bearer a"], true)] {
+            assert_eq!(read(values, flaw), None, "{values:?} {flaw}");
+        }
+    }
+
+    #[test]
     fn a_block_that_never_ended_leaves_nothing() {
         let mut blocks = HeaderBlocks::default();
         push(&mut blocks, &[("a", "1")]);
-        blocks.end(1, false);
+        blocks.end(1, Flaws::default());
         push(&mut blocks, &[("b", "lost")]);
         push(&mut blocks, &[("c", "2")]);
-        blocks.end(5, false);
+        blocks.end(5, Flaws::default());
         assert_eq!(found(&blocks), [call(1, &["a=1"]), call(5, &["c=2"])]);
     }
 
@@ -271,7 +328,7 @@ mod tests {
                 let mut blocks = HeaderBlocks::default();
                 for stream in 0..calls_before {
                     push(&mut blocks, &[("a", "1"), ("b", "2")]);
-                    blocks.end(stream, false);
+                    blocks.end(stream, Flaws::default());
                 }
                 let fields = [("c", "3"), ("d", "4")];
                 push(&mut blocks, &fields[..fields_before]);
@@ -284,7 +341,7 @@ mod tests {
                 for (name, value) in &fields[fields_before..] {
                     blocks.push(name.as_bytes(), value.as_bytes());
                 }
-                blocks.end(9, false);
+                blocks.end(9, Flaws::default());
                 assert_eq!(found(&blocks), [call(9, &["c=3", "d=4"])]);
                 let taken = blocks.take();
                 blocks.give_back(taken);
@@ -298,10 +355,10 @@ mod tests {
     fn what_is_given_back_late_replaces_nothing() {
         let mut blocks = HeaderBlocks::default();
         push(&mut blocks, &[("a", "1")]);
-        blocks.end(1, false);
+        blocks.end(1, Flaws::default());
         let taken = blocks.take();
         push(&mut blocks, &[]);
-        blocks.end(3, false);
+        blocks.end(3, Flaws::default());
         blocks.give_back(taken);
         assert_eq!(found(&blocks), [call(3, &[])]);
     }

@@ -49,6 +49,13 @@ def overloaded() -> OverloadedError:
     )
 
 
+def over_share() -> OverloadedError:
+    """The failure of a call of a principal that uses more than its share of an overloaded server."""
+    return OverloadedError(
+        "the server is overloaded, and the caller uses more than its share of it; try again later"
+    )
+
+
 def run_stopped(seconds: float) -> RunStoppedError:
     """The failure of a call whose run took longer than --max-run-seconds."""
     return RunStoppedError(

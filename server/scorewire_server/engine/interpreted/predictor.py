@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from time import monotonic, perf_counter_ns
 
@@ -12,17 +13,20 @@ from google.rpc import code_pb2
 
 from scorewire_contract.scoring import Scores
 from scorewire_contract.service.logs import log_fault
+from scorewire_server.engine.access import Principal, Right
 from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.encodings.encoding import Answer, DecodedCall, Request
 from scorewire_server.engine.encodings.methods import PredictionMethod
 from scorewire_server.engine.interpreted.counting import PredictionCounter
 from scorewire_server.engine.interpreted.failures import (
     expired,
+    permission_denied,
     run_failed,
     run_stopped,
     too_many_in_flight,
 )
 from scorewire_server.engine.interpreted.first_load import FirstLoad
+from scorewire_server.engine.interpreted.limits import PredictionLimits
 from scorewire_server.engine.interpreted.observer import Observer, Prediction
 from scorewire_server.engine.interpreted.recording import PredictionRecorder, RecordLanes
 from scorewire_server.engine.interpreted.run_limit import run_until
@@ -72,15 +76,23 @@ class Predictor:
         pool: the threads that score large batches; `close` shuts it down.
         lanes: where records go; None if nothing is recorded.
         tracing: whether calls may be traced.
+        callers: the limits of principals; None if calls have no principals.
     """
 
     def __init__(
-        self, limits: Limits, pool: Executor, lanes: RecordLanes | None = None, *, tracing: bool = False
+        self,
+        limits: Limits,
+        pool: Executor,
+        lanes: RecordLanes | None = None,
+        *,
+        tracing: bool = False,
+        callers: PredictionLimits | None = None,
     ) -> None:
         self.snapshot = build_snapshot(())
         self.first_load = FirstLoad()
         self._limits = limits
         self._pool = pool
+        self._callers = callers
         self._uses = VersionUses()
         self._counter = PredictionCounter()
         self._recorder = None if lanes is None else PredictionRecorder(lanes)
@@ -139,14 +151,21 @@ class Predictor:
         """
         prediction = Prediction(method, context, len(data))
         if context.trace is not None:
+            context.trace.principal = context.principal_name
             prediction.trace = context.trace.of_message(prediction.began_ns)
         encoding = method.encoding
         call = None
         try:
             # A message of a stream is answered by the id in it, so it is read first.
-            if not method.stream and context.expired:
-                raise expired()
-            call = encoding.decode(data)
+            if not method.stream:
+                if context.expired:
+                    raise expired()
+                self._take_call(context)
+            try:
+                call = encoding.decode(data)
+            finally:
+                if method.stream:
+                    self._take_call(context)
             answer = encoding.encode(call, await self._score(call, prediction, hold))
             check_answer(len(answer), self._limits.max_message_bytes)
         except Exception as error:
@@ -194,13 +213,17 @@ class Predictor:
         self, call: DecodedCall, prediction: Prediction, hold: Callable[[int], None] | None
     ) -> Answer:
         prediction.decoded_ns = perf_counter_ns()
+        principal = prediction.context.principal
+        if principal is not None and not principal.may(Right.PREDICT, call.target.model):
+            if self._callers is not None:
+                self._callers.deny(principal)
+            raise permission_denied()
         if not self.first_load.settled:
             await self.first_load.wait_for(lambda: self._has_route(call))
         limits, context, counts = self._limits, prediction.context, self.counts
         if counts.in_flight >= limits.max_in_flight:
             raise too_many_in_flight(limits.max_in_flight)
-        counts.in_flight += 1
-        try:
+        with self._place(principal):
             if prediction.trace is not None:
                 prediction.route_began_ns = perf_counter_ns()
             route = prediction.route = find_route(self.snapshot, call.target)
@@ -221,14 +244,14 @@ class Predictor:
                 text_count=len(request.texts),
                 max_rows=limits.max_rows,
             )
+            if principal is not None and self._callers is not None:
+                self._callers.take_rows(principal, request.row_count)
             if context.expired:
                 raise expired()
             if hold is not None and request.row_count > _FEW_ROWS:
                 widths = (output.width for output in version.manifest.schema.outputs)
                 hold(8 * request.row_count * sum(widths))
             scores = await self._run(version, request, context.deadline)
-        finally:
-            counts.in_flight -= 1
         prediction.scores = scores
         prediction.scored_ns = perf_counter_ns()
         prediction.shadowed = self._shadow_lane.draws(route)
@@ -237,6 +260,24 @@ class Predictor:
         prediction_id = "" if self._recorder is None else self._recorder.ticket(prediction, scores)
         server_ns = prediction.scored_ns - prediction.decoded_ns
         return Answer(version, request.row_count, scores, server_ns, prediction_id)
+
+    def _take_call(self, context: CallContext) -> None:
+        if context.principal is not None and self._callers is not None:
+            self._callers.take_call(context.principal)
+
+    @contextmanager
+    def _place(self, principal: Principal | None) -> Iterator[None]:
+        """Count a message as in flight for the time of a block."""
+        counts = self.counts
+        held: AbstractContextManager[None] = nullcontext()
+        if principal is not None and self._callers is not None:
+            held = self._callers.place(principal, counts.in_flight)
+        with held:
+            counts.in_flight += 1
+            try:
+                yield
+            finally:
+                counts.in_flight -= 1
 
     def _has_route(self, call: DecodedCall) -> bool:
         try:

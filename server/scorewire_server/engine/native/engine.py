@@ -25,16 +25,21 @@ from scorewire_server.engine.interpreted.failures import (
     cannot_bind,
     draining,
     expired,
+    over_share,
     overloaded,
+    permission_denied,
     run_failed,
     run_stopped,
     too_many_failing,
     too_many_in_flight,
+    unauthenticated,
 )
 from scorewire_server.engine.interpreted.predictor import Limits, Predictor
+from scorewire_server.engine.native.access import NativeAccess, access_parts
 from scorewire_server.engine.native.calls import ForwardedCall
 from scorewire_server.engine.native.context import read_context
-from scorewire_server.engine.native.explanation import explain, failure_of
+from scorewire_server.engine.native.explanation import explain, failure_of, limit_failure
+from scorewire_server.engine.native.limits import NativeLimits
 from scorewire_server.engine.native.pool import NativePool
 from scorewire_server.engine.native.recording import (
     NativeSources,
@@ -94,9 +99,12 @@ class NativeEngine:
             "too_many_failing": too_many_failing(),
             "expired": expired(),
             "overloaded": overloaded(),
+            "over_share": over_share(),
             "run_stopped": run_stopped(settings.max_run_seconds),
             "draining": draining(),
             "internal": RuntimeError(),
+            "unauthenticated": unauthenticated(),
+            "permission_denied": permission_denied(),
         }
         self._native = scorewire_native.Engine(
             {
@@ -109,8 +117,9 @@ class NativeEngine:
                 "bounds_ns": [round(bound * 1e9) for bound in BUCKETS_SECONDS],
                 "records": None if records is None else record_parts(records),
                 "traces": None if traces is None else trace_parts(traces),
+                "access": None if access is None else access_parts(access, self._control.values()),
             },
-            {name: failure_of(error) for name, error in fixed.items()},
+            {name: failure_of(error) for name, error in fixed.items()} | {"caller_limit": limit_failure()},
         )
         self._versions: dict[LoadedVersion, scorewire_native.Version] = {}
         # Prepared, and not in a snapshot yet.
@@ -121,8 +130,13 @@ class NativeEngine:
         self._sources = NativeSources(self._native)
         lanes = None if records is None else record_lanes(self._native, self._sources, records.start)
         self._traces = None if traces is None else NativeTraces(self._native, traces)
+        self._access = None if access is None else NativeAccess(self._native, access)
         self._predictor = Predictor(
-            Limits.of(settings), NativePool(self._native), lanes, tracing=traces is not None
+            Limits.of(settings),
+            NativePool(self._native),
+            lanes,
+            tracing=traces is not None,
+            callers=None if access is None else NativeLimits(self._native),
         )
         # All methods whose calls the extension forwards.
         self._forwarded = self._control | {each.path: self._prediction(each) for each in TENSOR_METHODS}
@@ -202,15 +216,19 @@ class NativeEngine:
         return made or native_version(self._native, version)
 
     def use_certificate(self, certificate: Certificate) -> None:
-        """Show a certificate to new connections; open connections go on."""
+        """Show a certificate to new connections, and verify their clients'; open connections go on."""
         try:
-            self._native.use_certificate(certificate.chain, certificate.key)
+            self._native.use_certificate(
+                certificate.chain, certificate.key, certificate.client_ca, certificate.client_crl
+            )
         except ValueError as error:
-            raise StartError(f"the native engine cannot use the certificate and its key: {error}") from None
+            raise StartError(f"the native engine cannot use the files of TLS: {error}") from None
 
     def use_access(self, table: AccessTable) -> None:
         """Ask callers for credentials of a new table."""
-        raise NotImplementedError
+        if self._access is None:
+            raise ValueError("the engine was made without access")
+        self._access.use(table)
 
     def in_use(self, version: LoadedVersion) -> bool:
         """Whether a call or a copy for a shadow still uses a version."""
@@ -237,6 +255,8 @@ class NativeEngine:
             self._read_events()
             # Cancels the work that waits for threads which have ended.
             self._predictor.close()
+            if self._access is not None:
+                await self._access.close()
             await asyncio.gather(*self._tasks, return_exceptions=True)
         # All answers have been recorded by now.
         await asyncio.to_thread(self._native.close_records)
@@ -249,24 +269,31 @@ class NativeEngine:
     def _read_events(self) -> None:
         for event in self._native.take_events():
             match event:
-                case ("open", number, (path, metadata, peer, age_ns, seconds_left, span)):
+                case ("open", number, (path, metadata, peer, age_ns, seconds_left, span, principal)):
                     context = read_context(path, metadata, peer, age_ns, seconds_left)
-                    self._open(number, self._traced(context, span))
+                    self._open(number, self._traced(context, span), principal)
+                case ("verify", number, question) if self._access is not None:
+                    self._access.ask(number, question)
+                case ("refused", _, refusal) if self._access is not None:
+                    self._access.refused(refusal)
                 case ("ask", number, question):
                     self._native.answer(number, self._explain(question))
                 case ("fault", _, (method, text)):
                     log_fault(method, run_failed(text))
-                case ("message", number, data):
-                    if call := self._calls.get(number):
-                        call.take(data)
-                case ("end", number, _):
-                    if call := self._calls.get(number):
-                        call.take(None)
-                case ("gone", number, _):
-                    if call := self._calls.get(number):
-                        call.cancel()
+                case ("message", number, data) if call := self._calls.get(number):
+                    call.take(data)
+                case ("end", number, _) if call := self._calls.get(number):
+                    call.take(None)
+                case ("gone", number, _) if call := self._calls.get(number):
+                    call.cancel()
 
-    def _open(self, number: int, context: CallContext) -> None:
+    def _open(self, number: int, context: CallContext, principal: str | None) -> None:
+        if principal is not None and self._access is not None:
+            context = replace(context, principal=self._access.principal(principal))
+            if context.principal is None:
+                # Without a principal the call would look like one that needs no credential.
+                self._native.finish(number, failure_of(unauthenticated()))
+                return
         call = ForwardedCall(self._native, number, self._forwarded[context.method], context)
         self._calls[number] = call
         task = asyncio.get_running_loop().create_task(call.run())

@@ -13,6 +13,7 @@ import scorewire_native
 from scorewire_contract.service.logs import log_fault
 from scorewire_server.engine.encodings.encoding import VersionName
 from scorewire_server.engine.encodings.methods import TYPED_PREDICT_BATCH
+from scorewire_server.engine.interpreted.failures import caller_limit
 from scorewire_server.engine.native.version import row_error
 from scorewire_server.engine.validation import check_answer, check_request, find_route
 from scorewire_server.errors import code_and_reason, is_fault, to_status
@@ -23,6 +24,14 @@ Failure: TypeAlias = "scorewire_native.Failure"
 def failure_of(error: BaseException) -> Failure:
     """What the caller sees of an exception, in the form that the extension takes."""
     status = to_status(error)
+    return status.code, code_and_reason(error)[1], status.message, status.SerializeToString()
+
+
+def limit_failure() -> Failure:
+    """The failure of a caller's limit, without when to try again, which the extension appends."""
+    error = caller_limit(0)
+    status = to_status(error)
+    del status.details[-1]
     return status.code, code_and_reason(error)[1], status.message, status.SerializeToString()
 
 

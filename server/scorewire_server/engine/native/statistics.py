@@ -13,6 +13,7 @@ from scorewire_server.engine.statistics import (
     CallStatistics,
     Distribution,
     Histogram,
+    PrincipalStatistics,
     RouteKey,
     RouteStatistics,
     Statistics,
@@ -58,9 +59,15 @@ def read_statistics(native: scorewire_native.Engine, interpreted: Statistics) ->
             statistics.routes[RouteKey(*key)] = route
     statistics.add(interpreted)
     buffered_bytes, connections, limits = native.transport()
+    statistics.principals = {
+        name: PrincipalStatistics(calls, rows, dict(refused))
+        for name, calls, rows, refused in native.principal_counts()
+    }
+    statistics.credentials_refused = dict(native.refused_counts())
     statistics.transport = Transport(buffered_bytes, connections, dict(limits))
     # The extension has counted the calls in flight of both sides.
     statistics.in_flight = in_flight
+    statistics.credentials_refused = dict(native.refused_counts())
     return statistics
 
 

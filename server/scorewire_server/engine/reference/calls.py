@@ -8,8 +8,10 @@ for unary, and never answers such a call without a message.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from time import perf_counter_ns
 from typing import Any, NoReturn, TypeAlias
@@ -19,15 +21,18 @@ import grpc
 from grpc import aio
 
 from scorewire_contract.service.logs import log_fault
+from scorewire_server.engine.access import Grant
 from scorewire_server.engine.context import CallContext, deadline_in
 from scorewire_server.engine.encodings.methods import METHODS, PredictionMethod, typed_method
 from scorewire_server.engine.interpreted.failures import expired
+from scorewire_server.engine.interpreted.limits import CallerLimits
 from scorewire_server.engine.interpreted.predictor import Predictor
 from scorewire_server.engine.peer import Peer
 from scorewire_server.engine.port import ControlMethod, StreamMethod
 from scorewire_server.engine.reference import compression
-from scorewire_server.engine.reference.admission import admit
+from scorewire_server.engine.reference.admission import Admission
 from scorewire_server.engine.reference.compression import MessageError, Messages
+from scorewire_server.engine.reference.open_streams import OpenStream
 from scorewire_server.engine.reference.quota import Quota
 from scorewire_server.engine.tracer import Tracer
 from scorewire_server.errors import (
@@ -43,6 +48,8 @@ from scorewire_server.settings import Settings
 _Servicer: TypeAlias = "aio.ServicerContext[bytes, bytes]"
 # grpc has no types for asynchronous handlers.
 _Handler: TypeAlias = Any
+# Where grpc has the certificate of a client, in PEM.
+_CERTIFICATE = "x509_pem_cert"
 
 
 class Calls(grpc.GenericRpcHandler):
@@ -53,6 +60,8 @@ class Calls(grpc.GenericRpcHandler):
         predictor: answers predictions.
         control: the methods that are not predictions.
         tracer: decides which predictions are traced; None if none is.
+        admission: lets calls in; everybody may call unless given.
+        callers: the limits of principals; None if calls have no principals.
     """
 
     def __init__(
@@ -61,24 +70,33 @@ class Calls(grpc.GenericRpcHandler):
         predictor: Predictor,
         control: Iterable[ControlMethod],
         tracer: Tracer | None = None,
+        admission: Admission | None = None,
+        *,
+        callers: CallerLimits | None = None,
     ) -> None:
         self._max_message_bytes = settings.max_message_bytes
         self._max_stream_seconds = settings.max_stream_seconds
         self._predictor = predictor
         self._tracer = tracer
+        self._admission = admission or Admission(None, settings.max_in_flight)
+        self._has_certificates = settings.tls_client_ca is not None
+        self._callers = callers
         self._quota = Quota(settings.connection_bytes, settings.buffered_bytes)
-        self._stopping = asyncio.Event()
+        self._stopping = False
+        self._control_streams: set[OpenStream] = set()
         self._handlers: dict[str, _Handler] = {each.path: self._prediction(each) for each in METHODS}
         self._handlers |= {each.path: self._control(each) for each in control}
 
     def stop(self) -> None:
         """End all control streams, since some never end by themselves; predictions go on."""
-        self._stopping.set()
+        self._stopping = True
+        for stream in self._control_streams:
+            stream.end()
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """The handler of a call."""
         details = handler_call_details
-        return self._handlers.get(details.method) or self._typed(details) or _NOT_FOUND
+        return self._handlers.get(details.method) or self._typed(details) or self._not_found(details.method)
 
     def _prediction(self, method: PredictionMethod) -> _Handler:
         predictor = self._predictor
@@ -86,28 +104,24 @@ class Calls(grpc.GenericRpcHandler):
         async def answer(messages: Messages, context: CallContext) -> bytes:
             return await predictor.answer(method, context, await messages.read_only(), messages.hold)
 
-        async def answer_all(messages: Messages, context: CallContext) -> AsyncIterator[bytes]:
+        async def answer_all(messages: Messages, stream: OpenStream) -> AsyncIterator[bytes]:
             predictor.counts.streams += 1
             try:
                 # One message at a time. Further messages wait in the transport, and flow control bounds them.
                 while (data := await messages.read()) is not None:
-                    yield await predictor.answer(method, context, data, messages.hold)
+                    yield await predictor.answer(method, stream.context, data, messages.hold)
             finally:
                 predictor.counts.streams -= 1
 
-        def answer_within(messages: Messages, context: CallContext) -> AsyncIterator[bytes]:
-            return _within(self._max_stream_seconds, answer_all(messages, context))
-
         if not method.stream:
             return self._unary(method.path, answer, method)
-        return self._stream(method.path, answer_within if self._max_stream_seconds else answer_all, method)
+        return self._stream(method.path, answer_all, method)
 
     def _control(self, method: ControlMethod) -> _Handler:
         if isinstance(method, StreamMethod):
-            stream = method.handler
+            answers = method.handler
             return self._stream(
-                method.path,
-                lambda messages, context: _until(self._stopping, stream(messages.read_all(), context)),
+                method.path, lambda messages, stream: answers(messages.read_all(), stream.context)
             )
         handler = method.handler
 
@@ -135,17 +149,31 @@ class Calls(grpc.GenericRpcHandler):
 
         async def answer(messages: AsyncIterator[bytes], servicer: _Servicer) -> AsyncIterator[bytes]:
             try:
+                # Before the caller learns whether there is such a method.
+                await self._admit(self._context(details.method, servicer, None), None)
                 await self._predictor.first_load.wait_for(lambda: self._typed_method(details) is not None)
-            except CallError as error:
+            except Exception as error:
                 await _abort(servicer, details.method, error)
             handler = self._typed(details)
             if handler is None:
-                await _refuse(messages, servicer)
+                await _refuse(servicer)
             elif handler.response_streaming:
                 async for data in handler.stream_stream(messages, servicer):
                     yield data
             else:
                 yield await handler.stream_unary(messages, servicer)
+
+        return grpc.stream_stream_rpc_method_handler(answer)
+
+    def _not_found(self, path: str) -> _Handler:
+        """The handler of a method that does not exist."""
+
+        async def answer(_: AsyncIterator[bytes], servicer: _Servicer) -> None:
+            try:
+                await self._admit(self._context(path, servicer, None), None)
+            except Exception as error:
+                await _abort(servicer, path, error)
+            await _refuse(servicer)
 
         return grpc.stream_stream_rpc_method_handler(answer)
 
@@ -159,9 +187,10 @@ class Calls(grpc.GenericRpcHandler):
             try:
                 context = self._context(path, servicer, prediction)
                 with _traced(context):
-                    self._admit(context, prediction)
+                    context, _ = await self._admit(context, prediction)
                     messages = self._messages(servicer)
-                    return messages.write(await answer(messages, context))
+                    with self._open(context, prediction):
+                        return messages.write(await answer(messages, context))
             except Exception as error:
                 await _abort(servicer, prediction.counted_as if prediction else path, error)
 
@@ -170,30 +199,62 @@ class Calls(grpc.GenericRpcHandler):
     def _stream(
         self,
         path: str,
-        answers: Callable[[Messages, CallContext], AsyncIterator[bytes]],
+        answers: Callable[[Messages, OpenStream], AsyncIterator[bytes]],
         prediction: PredictionMethod | None = None,
     ) -> _Handler:
         async def handle(_: object, servicer: _Servicer) -> AsyncIterator[bytes]:
             try:
                 context = self._context(path, servicer, prediction)
                 with _traced(context):
-                    self._admit(context, prediction)
+                    context, grant = await self._admit(context, prediction)
                     messages = self._messages(servicer)
-                    async for answer in answers(messages, context):
-                        yield messages.write(answer)
+                    with (
+                        self._open(context, prediction),
+                        self._admission.opened(context, grant) as stream,
+                        self._ending(stream, prediction),
+                    ):
+                        async for answer in stream.until_ended(answers(messages, stream)):
+                            yield messages.write(answer)
             except Exception as error:
                 await _abort(servicer, prediction.counted_as if prediction else path, error)
 
         return grpc.stream_stream_rpc_method_handler(handle)
 
-    def _admit(self, context: CallContext, prediction: PredictionMethod | None) -> None:
+    @contextmanager
+    def _ending(self, stream: OpenStream, prediction: PredictionMethod | None) -> Iterator[None]:
+        """End a stream of predictions once it is too old, and one of the control plane at the stop."""
+        if prediction is None:
+            self._control_streams.add(stream)
+            if self._stopping:
+                stream.end()
+            try:
+                yield
+            finally:
+                self._control_streams.discard(stream)
+        elif self._max_stream_seconds:
+            loop = asyncio.get_running_loop()
+            timer = loop.call_later(self._max_stream_seconds, lambda: stream.end(expired()))
+            try:
+                yield
+            finally:
+                timer.cancel()
+        else:
+            yield
+
+    async def _admit(
+        self, context: CallContext, prediction: PredictionMethod | None
+    ) -> tuple[CallContext, Grant | None]:
         """Admit a call; a refused prediction counts as a failed one.
+
+        Returns:
+            The context with who calls, and the grant.
 
         Raises:
             CallError: the call is not admitted.
         """
         try:
-            admit(context)
+            grant = await self._admission.admit(context)
+            return context if grant is None else replace(context, principal=grant.principal), grant
         except CallError as error:
             if prediction is not None:
                 self._predictor.refuse(prediction, context, error)
@@ -202,9 +263,31 @@ class Calls(grpc.GenericRpcHandler):
                 raise MessageError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded") from None
             raise
 
+    @contextmanager
+    def _open(self, context: CallContext, prediction: PredictionMethod | None) -> Iterator[None]:
+        """Count a call as open for the time of a block, as far as the limits of its principal allow.
+
+        Raises:
+            CallerLimitError: they do not. A prediction then counts as a failed one.
+        """
+        callers, principal = self._callers, context.principal
+        with ExitStack() as held:
+            if callers is not None and principal is not None:
+                try:
+                    held.enter_context(callers.admitted(principal))
+                    if prediction is None:
+                        callers.take_call(principal)
+                except CallError as error:
+                    if prediction is not None:
+                        self._predictor.refuse(prediction, context, error)
+                    raise
+            yield
+
     def _context(self, path: str, servicer: _Servicer, prediction: PredictionMethod | None) -> CallContext:
         metadata = tuple(servicer.invocation_metadata() or ())
-        peer, deadline = _peer(servicer.peer()), deadline_in(servicer.time_remaining())
+        certificate = servicer.auth_context().get(_CERTIFICATE, ()) if self._has_certificates else ()
+        peer = _peer(servicer.peer(), next(iter(certificate), None))
+        deadline = deadline_in(servicer.time_remaining())
         received_ns, trace = perf_counter_ns(), None
         if self._tracer is not None and prediction is not None:
             trace = self._tracer.begin(path, metadata, received_ns, stream=prediction.stream)
@@ -239,55 +322,16 @@ def _traced(context: CallContext) -> Iterator[None]:
 
 
 @lru_cache(maxsize=1024)
-def _peer(text: str) -> Peer:
-    """The peer of grpc's text, ipv4:127.0.0.1:8500 or ipv6:%5B::1%5D:8500. A connection has many calls."""
-    return Peer(unquote(text.partition(":")[2]))
+def _peer(text: str, certificate: bytes | None) -> Peer:
+    """The peer of grpc's text, ipv4:127.0.0.1:8500 or ipv6:%5B::1%5D:8500, and of its certificate in PEM."""
+    # A connection has many calls, so this is cached.
+    der = None if certificate is None else ssl.PEM_cert_to_DER_cert(certificate.decode("ascii"))
+    return Peer(unquote(text.partition(":")[2]), der)
 
 
-async def _within(seconds: float, answers: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The answers that come within a time.
-
-    Raises:
-        DeadlineExceededError: the time is over before the answers end.
-    """
-    over = asyncio.Event()
-    timer = asyncio.get_running_loop().call_later(seconds, over.set)
-    try:
-        async for answer in _until(over, answers):
-            yield answer
-    finally:
-        timer.cancel()
-    if over.is_set():
-        raise expired()
-
-
-async def _until(stopping: asyncio.Event, answers: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The answers that come before an event is set."""
-    stopped = asyncio.ensure_future(stopping.wait())
-    step: asyncio.Future[bytes] = asyncio.ensure_future(anext(answers))
-    try:
-        while True:
-            # Cancels only the wait for an answer, never its sending: grpc.aio does not end a call whose
-            # sending was cancelled.
-            await asyncio.wait((step, stopped), return_when=asyncio.FIRST_COMPLETED)
-            if not step.done():
-                return
-            yield step.result()
-            step = asyncio.ensure_future(anext(answers))
-    except StopAsyncIteration:
-        return
-    finally:
-        stopped.cancel()
-        step.cancel()
-        await asyncio.wait((step,))
-
-
-async def _refuse(_: AsyncIterator[bytes], servicer: _Servicer) -> None:
+async def _refuse(servicer: _Servicer) -> NoReturn:
     """Refuse a call of a method that does not exist."""
     await servicer.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!", (compression.ACCEPTED,))
-
-
-_NOT_FOUND: Any = grpc.stream_stream_rpc_method_handler(_refuse)
 
 
 async def _abort(servicer: _Servicer, method: str, error: Exception) -> NoReturn:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
@@ -15,10 +16,12 @@ from grpc import aio
 
 from scorewire_server.engine.access import AccessOptions, AccessTable
 from scorewire_server.engine.interpreted.failures import cannot_bind
+from scorewire_server.engine.interpreted.limits import CallerLimits
 from scorewire_server.engine.interpreted.predictor import Limits, Predictor
 from scorewire_server.engine.port import Certificate, ControlMethod
 from scorewire_server.engine.recording import NO_SOURCES, RecordCounts, RecordOptions, Sources
 from scorewire_server.engine.reference import compression
+from scorewire_server.engine.reference.admission import Admission
 from scorewire_server.engine.reference.calls import Calls
 from scorewire_server.engine.reference.spool.recorder import Recorder
 from scorewire_server.engine.snapshot import LoadedVersion, Snapshot
@@ -49,8 +52,16 @@ class ReferenceEngine:
         pool = ThreadPoolExecutor(settings.batch_threads, thread_name_prefix="score")
         lanes = None if self._recorder is None else self._recorder.lanes
         self._tracer = None if traces is None else Tracer(traces)
-        self._predictor = Predictor(Limits.of(settings), pool, lanes, tracing=traces is not None)
-        self._calls = Calls(settings, self._predictor, control, self._tracer)
+        self._callers = None if access is None else CallerLimits(settings.max_in_flight)
+        if access is not None and self._callers is not None:
+            self._callers.use(access.table.principals)
+        self._predictor = Predictor(
+            Limits.of(settings), pool, lanes, tracing=traces is not None, callers=self._callers
+        )
+        self._admission = Admission(access, settings.max_in_flight)
+        self._calls = Calls(
+            settings, self._predictor, control, self._tracer, self._admission, callers=self._callers
+        )
         self._server: aio.Server | None = None
         # The next certificate, until the first handshake takes it.
         self._certificates: deque[grpc.ServerCertificateConfiguration] = deque(maxlen=1)
@@ -58,7 +69,11 @@ class ReferenceEngine:
     @property
     def statistics(self) -> Statistics:
         """The statistics so far."""
-        return self._predictor.statistics
+        statistics = self._predictor.statistics
+        if self._callers is not None:
+            statistics.principals = self._callers.counts
+            statistics.credentials_refused = dict(self._admission.refused)
+        return statistics
 
     @property
     def records(self) -> RecordCounts | None:
@@ -99,12 +114,15 @@ class ReferenceEngine:
         self._predictor.publish(snapshot, loading=loading, sources=sources)
 
     def use_certificate(self, certificate: Certificate) -> None:
-        """Show a certificate to new connections; open connections go on."""
+        """Show a certificate to new connections, and verify their clients'; open connections go on."""
         self._certificates.append(_configuration(certificate))
+        self._admission.use_revocations(_revoked(certificate))
 
     def use_access(self, table: AccessTable) -> None:
         """Ask callers for credentials of a new table."""
-        raise NotImplementedError
+        if self._callers is not None:
+            self._callers.use(table.principals)
+        self._admission.use_access(table)
 
     def in_use(self, version: LoadedVersion) -> bool:
         """Whether a call or a copy for a shadow still uses a version."""
@@ -116,6 +134,7 @@ class ReferenceEngine:
         self._predictor.first_load.give_up()
         if self._server is not None:
             await self._server.stop(grace_seconds)
+        await self._admission.close()
         self._predictor.close()
         if self._recorder is not None:
             await asyncio.to_thread(self._recorder.close)
@@ -131,7 +150,10 @@ class ReferenceEngine:
                 return self._certificates.pop()
             return None
 
-        return grpc.dynamic_ssl_server_credentials(_configuration(certificate), changed)
+        self._admission.use_revocations(_revoked(certificate))
+        # grpc in Python cannot ask clients for a certificate without requiring one.
+        required = certificate.client_ca is not None
+        return grpc.dynamic_ssl_server_credentials(_configuration(certificate), changed, required)
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:
@@ -172,4 +194,16 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
 
 
 def _configuration(certificate: Certificate) -> grpc.ServerCertificateConfiguration:
-    return grpc.ssl_server_certificate_configuration([(certificate.key, certificate.chain)])
+    pairs = [(certificate.key, certificate.chain)]
+    return grpc.ssl_server_certificate_configuration(pairs, certificate.client_ca)
+
+
+def _revoked(certificate: Certificate) -> Callable[[bytes], bool] | None:
+    """Whether a client's certificate, in DER, is revoked; None if there are no revocation lists."""
+    if certificate.client_ca is None or certificate.client_crl is None:
+        return None
+    # Only servers that ask clients for certificates load the library.
+    from scorewire_server.engine.revocations import parse_revocations  # noqa: PLC0415
+
+    revocations = parse_revocations(certificate.client_ca, certificate.client_crl)
+    return lru_cache(maxsize=1024)(revocations.has_der)

@@ -218,9 +218,13 @@ def test_failures_of_every_reason_of_the_contract_are_counted() -> None:
             "too_many_failing",
             "expired",
             "overloaded",
+            "over_share",
             "run_stopped",
             "draining",
             "internal",
+            "unauthenticated",
+            "permission_denied",
+            "caller_limit",
         }
         fixed = dict.fromkeys(names - set(without), (1, reason, "", b""))
         parts: scorewire_native.EngineParts = {
@@ -233,6 +237,7 @@ def test_failures_of_every_reason_of_the_contract_are_counted() -> None:
             "bounds_ns": range(1, len(BUCKETS_SECONDS) + 1),
             "records": None,
             "traces": None,
+            "access": None,
         }
         return scorewire_native.Engine(parts, fixed)
 

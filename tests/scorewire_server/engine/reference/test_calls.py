@@ -9,7 +9,7 @@ import pytest
 from scorewire_contract.bundle import Bundle
 from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.encodings.methods import PREDICT, PREDICT_STREAM
-from scorewire_server.engine.reference import calls
+from scorewire_server.engine.reference.admission import Admission
 from scorewire_server.engine.reference.engine import ReferenceEngine
 from scorewire_server.errors import ControlOffError, code_and_reason
 from tests.conformance.wire import PREDICT as PREDICT_PATH
@@ -36,11 +36,11 @@ async def test_every_call_passes_one_gate_before_its_first_message(
     running.engine.publish(snapshot_of(loaded_version(sum_bundle, zeros)))
     asked: list[str] = []
 
-    def refuse(context: CallContext) -> None:
+    async def refuse(_: Admission, context: CallContext) -> None:
         asked.append(context.method)
         raise ControlOffError("not you")
 
-    monkeypatch.setattr(calls, "admit", refuse)
+    monkeypatch.setattr(Admission, "admit", refuse)
     for path in (PREDICT_PATH, TYPED_PATH, UNARY):
         # The bytes do not parse, and nothing has tried to parse them.
         assert (await failure_of(running.unary(b"\xff", path))).reason == "CONTROL_OFF"

@@ -4,6 +4,7 @@ use std::time::Duration;
 use scorewire_spool::{Counts, DefinedSource, Options, Output, Source, Treatment};
 
 use super::*;
+use crate::access::principal::OpenCall;
 use crate::encodings::methods::METHODS;
 use crate::encodings::tests::RefusedRows;
 use crate::routing::source::Sampling;
@@ -70,7 +71,9 @@ impl Drop for Recorded {
 fn call() -> Call {
     let now = std::time::Instant::now();
     let peer = Arc::new(Peer::new(([127, 0, 0, 1], 1).into(), None));
-    Call { method: &METHODS[0], typed: None, peer, received: now, deadline: None, trace: None }
+    let open = OpenCall::default();
+    let method = &METHODS[0];
+    Call { method, typed: None, peer, received: now, deadline: None, grant: None, open, trace: None }
 }
 
 #[test]

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::transport::context::{Metadata, Peer};
-use crate::transport::headers::HeaderBlocks;
+use crate::transport::headers::{Flaws, HeaderBlocks};
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -18,7 +18,7 @@ fn begin(
     for (name, value) in headers {
         blocks.push(name.as_bytes(), value.as_bytes());
     }
-    blocks.end(1, false);
+    blocks.end(1, Flaws::default());
     let (_, headers) = blocks.iter().next().unwrap();
     let (grpc, peer) = (headers.grpc(), Arc::new(Peer::new(([127, 0, 0, 1], 1).into(), None)));
     let metadata = Metadata::of(headers, &grpc);

@@ -15,6 +15,7 @@ use std::time::Instant;
 use bytes::{Buf, Bytes, BytesMut};
 use libnghttp2_sys as ng;
 
+use crate::transport::headers::Flaws;
 use crate::transport::http2::fields::raw_fields;
 use crate::transport::http2::state::{Http2Error, PING_LAST, SessionState, Stream};
 use crate::transport::quota::Reservation;
@@ -110,6 +111,7 @@ unsafe extern "C" fn on_begin_headers(
         let request = is_request(frame);
         callback(user_data, FAILED, |state| {
             state.header_bytes = 0;
+            state.invalid_authorization = false;
             if request {
                 state.blocks.begin();
             }
@@ -146,22 +148,26 @@ unsafe extern "C" fn on_header(
     }
 }
 
-/// nghttp2 drops a field that HTTP does not allow. Its size counts all the same.
+/// nghttp2 drops a field that HTTP does not allow. Its size counts all the same, and so does an authorization.
 unsafe extern "C" fn on_invalid_header(
     session: *mut ng::nghttp2_session,
     _: *const ng::nghttp2_frame,
-    _: *const u8,
+    name: *const u8,
     name_length: usize,
     _: *const u8,
     value_length: usize,
     _: u8,
     user_data: *mut c_void,
 ) -> c_int {
-    // SAFETY: as in `on_begin_headers`.
+    // SAFETY: as in `on_header`.
     unsafe {
-        callback(user_data, FAILED, |state| match state.count_field(name_length + value_length) {
-            true => 0,
-            false => refuse_field(session, state),
+        let authorization = std::slice::from_raw_parts(name, name_length) == b"authorization";
+        callback(user_data, FAILED, |state| {
+            state.invalid_authorization |= authorization;
+            match state.count_field(name_length + value_length) {
+                true => 0,
+                false => refuse_field(session, state),
+            }
         })
     }
 }
@@ -225,7 +231,8 @@ unsafe extern "C" fn on_frame_received(
                 return calm_down(session);
             }
             if request {
-                state.blocks.end(stream_id, state.header_bytes > state.max_header_bytes);
+                let overlong = state.header_bytes > state.max_header_bytes;
+                state.blocks.end(stream_id, Flaws { overlong, authorization: state.invalid_authorization });
                 state.call_begun = true;
                 state.streams.insert(stream_id, Stream::default());
             }

@@ -70,6 +70,8 @@ pub(super) struct SessionState {
     pub(super) header_bytes: usize,
     /// The largest size of a header block, counted as HTTP/2 counts it.
     pub(super) max_header_bytes: usize,
+    /// Whether the header block that is being received has an `authorization` that HTTP does not allow.
+    pub(super) invalid_authorization: bool,
     /// Bytes that no call will read, of streams that are closed. The connection's window gets them back.
     pub(super) dropped_bytes: usize,
     /// Streams whose response has ended before their request did. They are reset with NO_ERROR.

@@ -1,0 +1,100 @@
+//! Whether a message is let in, and may wait: what the caller's time, its principal and the server's limits say.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::access::share::Standing;
+use crate::predict::budget::Permit;
+use crate::predict::call::Call;
+use crate::predict::outcome::{Forwarded, Outcome, Pending};
+use crate::predict::pipeline::{Predictor, Turn};
+use crate::protocol::status::RpcError;
+use crate::transport::arrivals;
+
+impl Predictor {
+    /// Lets a message in, which was taken up `now`, and takes it from the limit of its principal.
+    ///
+    /// # Errors
+    /// `RpcError`: the answer would come too late, the principal has no call left, or it uses more than its
+    /// share of this thread, which does not keep up.
+    #[inline]
+    pub(super) fn admit(
+        &self,
+        turn: &Turn<'_>,
+        message: &Bytes,
+        call: &Call,
+        now: Instant,
+    ) -> Result<(), RpcError> {
+        let Some(principal) = call.principal() else {
+            // A stream has one deadline for all its messages.
+            let late = if call.method.streams { None } else { self.late(call, now, Standing::Fair) };
+            return late.map_or(Ok(()), Err);
+        };
+        let errors = &self.scorer.errors;
+        if !call.method.streams && call.is_expired(now) {
+            return Err(errors.expired.clone());
+        }
+        if turn.again {
+            return Ok(());
+        }
+        principal.charge_call(turn.worker, now, message.len());
+        let taken = principal.take_call(turn.worker, now);
+        taken.map_err(|wait| errors.caller_limit.with_retry(wait))?;
+        match principal.standing(turn.worker, now, arrivals::busy(now)) {
+            Standing::Above => Err(errors.over_share.clone()),
+            _ if call.method.streams => Ok(()),
+            standing => self.late(call, now, standing).map_or(Ok(()), Err),
+        }
+    }
+
+    /// The error of a call whose answer would come too late, if it would: work for it is lost. A principal that
+    /// is below its share is not refused for a long wait: another one is above.
+    #[inline]
+    pub(super) fn late(&self, call: &Call, now: Instant, standing: Standing) -> Option<RpcError> {
+        let deadline = call.deadline?;
+        if now >= deadline {
+            return Some(self.scorer.errors.expired.clone());
+        }
+        let overloaded = standing != Standing::Below && call.is_stale(now) && arrivals::is_behind(now);
+        overloaded.then(|| self.scorer.errors.overloaded.clone())
+    }
+
+    /// Takes a place of the calls that wait.
+    ///
+    /// # Errors
+    /// `RpcError`: all are taken, or the principal has its share of them.
+    pub(super) fn enter(&self, worker: usize, call: &Call, now: Instant) -> Result<Permit, RpcError> {
+        let (in_flight, principal) = (&self.budgets.in_flight, call.principal());
+        if let Some(principal) = principal
+            && !principal.may_wait(now, in_flight.used(), in_flight.limit)
+        {
+            principal.refuse_place(worker);
+            return Err(self.scorer.errors.over_share.clone());
+        }
+        let permit = in_flight.enter_for(principal.map(|principal| &principal.meter));
+        permit.ok_or_else(|| self.scorer.errors.too_many_in_flight.clone())
+    }
+
+    /// Forwards a message to the control plane; `in_flight` is there where it counts as such already.
+    pub(super) fn forward(
+        &self,
+        worker: usize,
+        path: &'static str,
+        message: &Bytes,
+        call: &Call,
+        in_flight: Option<Permit>,
+    ) -> Outcome {
+        let forwarded = self.budgets.forwarded.enter();
+        let Some(forwarded) = forwarded else {
+            return Outcome::Failed(self.scorer.errors.too_many_in_flight.clone());
+        };
+        match in_flight.map_or_else(|| self.enter(worker, call, Instant::now()), Ok) {
+            Ok(in_flight) => {
+                let (message, permits) = (message.clone(), [forwarded, in_flight]);
+                Outcome::Pending(Pending::Forward(Box::new(Forwarded { path, message, permits })))
+            }
+            Err(error) => Outcome::Failed(error),
+        }
+    }
+}
