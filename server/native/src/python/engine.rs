@@ -30,7 +30,7 @@ use crate::python::counts::{self, CallSums, CountRegistry, RouteSums, VersionSum
 use crate::python::errors::{FailureParts, FixedParts, rpc_error};
 use crate::python::events::event_tuple;
 use crate::python::recording::{
-    self, ChoiceParts, HeadParts, PySource, RecordParts, RecordSums, RowParts, SourceParts,
+    self, ChoiceParts, HeadParts, NameParts, PySource, RecordParts, RecordSums, RowParts, SourceParts,
 };
 use crate::python::tracing::{self, PyTracer, TraceParts};
 use crate::python::version::{PyVersion, VersionParts, version};
@@ -252,17 +252,10 @@ impl Engine {
     }
 
     /// Records a prediction with one of Python's writers.
-    fn record(
-        &self,
-        writer: usize,
-        head: HeadParts<'_>,
-        rows: RowParts,
-        caller: &str,
-        routing_key: &str,
-    ) -> PyResult<()> {
+    fn record(&self, writer: usize, head: HeadParts<'_>, rows: RowParts, names: NameParts) -> PyResult<()> {
         let recording = self.recording()?;
         let lane = recording.python_lane(writer).ok_or_else(not_python)?;
-        recording::record(recording, lane, head, rows, caller, routing_key)
+        recording::record(recording, lane, head, rows, &names)
     }
 
     /// Counts a prediction of one of Python's writers that the policy leaves out.
