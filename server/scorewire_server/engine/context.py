@@ -37,6 +37,11 @@ class CallContext:
     principal: Principal | None = None
 
     @property
+    def principal_name(self) -> str:
+        """The name of the principal that calls; "" if there is none."""
+        return "" if self.principal is None else self.principal.name
+
+    @property
     def seconds_left(self) -> float | None:
         """Seconds until the deadline, 0 or less once it has passed; None without a deadline."""
         return None if self.deadline is None else self.deadline - monotonic()
