@@ -99,7 +99,7 @@ LAYERS: dict[str, Layers] = {
         ("_attempts", "_async_hedge", "_sync_hedge"),
         ("_hedging",),
         ("_readiness",),
-        ("_codec",),
+        ("_codec", "_credentials"),
         ("_predictions", "_rows"),
         (
             "_breaker",
@@ -166,7 +166,7 @@ LAYERS: dict[str, Layers] = {
             "state",
             "uploads",
         ),
-        ("jobs.opening", "openapi"),
+        ("guard", "jobs.opening", "openapi"),
         ("jobs.jobs",),
         ("jobs.intake", "jobs.run"),
         ("jobs.results",),
