@@ -406,7 +406,8 @@ async def test_every_record_has_the_principal_that_called(start: Start) -> None:
             named.append(name_of(inference_pb2.ModelInferResponse.FromString(data)))
         expected |= dict.fromkeys(named, name)
         # The shadow takes a bounded number of copies.
-        await _until(lambda rows=2 * len(expected): running.engine.records.offered == rows)
+        rows = 2 * len(expected)
+        await _until(lambda rows=rows: running.engine.records.offered == rows)
     spool = await running.stop()
     copies = {each.original: each.principal for each in spool.predictions.values() if each.source.is_shadow}
     found = {
