@@ -156,6 +156,7 @@ class App:
             lambda: self._engine.statistics,
             lambda: self._catalog.snapshot,
             self._certificates,
+            callers=self._callers,
             records=self._records,
             traces=self._traces,
         )

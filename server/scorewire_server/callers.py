@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from time import time
@@ -53,6 +53,21 @@ class Callers:
             authorization: the values of the request's header of that name.
         """
         return self._access.open.metrics or may_scrape(self.table, authorization)
+
+    @property
+    def replaced(self) -> int:
+        """How many times a changed file came into force."""
+        return self._access.replaced
+
+    @property
+    def refused(self) -> int:
+        """How many times a file changed and could not be used."""
+        return self._access.refused
+
+    @property
+    def fetches(self) -> Mapping[tuple[str, str], int]:
+        """How many times keys were fetched, by the issuer's name and the result: ok or failed."""
+        return self._access.fetches
 
     def look_now(self) -> None:
         """Have `follow` look at the files at once, and log the result."""

@@ -18,12 +18,12 @@ from scorewire_server.access.key_sets import FileKeys, KeySet, RemoteKeys
 from scorewire_server.access.revocations import (
     MAX_AUTHORITIES_BYTES,
     MAX_LISTS_BYTES,
-    Revocations,
     parse_revocations,
 )
 from scorewire_server.access.tables import AccessError
 from scorewire_server.access.verifier import Rules, Verifier
 from scorewire_server.engine.access import AccessTable, Verify
+from scorewire_server.engine.revocations import Revocations
 from scorewire_server.settings import Settings
 
 # A change is in force after two looks that find it.

@@ -71,6 +71,7 @@ class Calls(grpc.GenericRpcHandler):
         control: Iterable[ControlMethod],
         tracer: Tracer | None = None,
         admission: Admission | None = None,
+        *,
         callers: CallerLimits | None = None,
     ) -> None:
         self._max_message_bytes = settings.max_message_bytes
