@@ -74,8 +74,9 @@ LAYERS: dict[str, Layers] = {
     "scorewire_server": (
         ("__init__", "cli", "healthcheck"),
         ("app", "allocator"),
+        ("loading", "metrics"),
         ("callers",),
-        ("loading", "control", "metrics"),
+        ("control",),
         ("access", "records", "tracing"),
         ("catalog", "certificates", "problem_log"),
         ("engine.factory",),
@@ -99,7 +100,7 @@ LAYERS: dict[str, Layers] = {
         ("_attempts", "_async_hedge", "_sync_hedge"),
         ("_hedging",),
         ("_readiness",),
-        ("_codec",),
+        ("_codec", "_credentials"),
         ("_predictions", "_rows"),
         (
             "_breaker",
@@ -166,7 +167,7 @@ LAYERS: dict[str, Layers] = {
             "state",
             "uploads",
         ),
-        ("jobs.opening", "openapi"),
+        ("guard", "jobs.opening", "openapi"),
         ("jobs.jobs",),
         ("jobs.intake", "jobs.run"),
         ("jobs.results",),

@@ -676,7 +676,7 @@ def _window(look_ahead: int = 2) -> tuple[StreamWindow, Codec]:
     model = Model(status=status, version="1.0.0", schema=schema, description="", metrics={}, created_at=None)
     codec = Codec(model)
     flows = Flows(1.0)
-    flows._codecs["m", ""] = codec
+    flows._codecs["m", "", b""] = codec
     window = StreamWindow(
         flows,
         FailurePolicy(),

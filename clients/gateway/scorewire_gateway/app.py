@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from scorewire import TLS, AsyncClient, ScorewireError
+from scorewire import TLS, AsyncClient, Retries, ScorewireError
 from scorewire_contract.service.logs import logger
 from scorewire_contract.service.settings import SettingError
 from scorewire_gateway.connection import CancelMiddleware
@@ -24,6 +24,7 @@ from scorewire_gateway.errors import (
     http_error_response,
     invalid_field,
 )
+from scorewire_gateway.guard import Guard
 from scorewire_gateway.jobs.opening import open_jobs
 from scorewire_gateway.limits import LimitsMiddleware
 from scorewire_gateway.metrics import Metrics, MetricsMiddleware
@@ -70,7 +71,11 @@ def create_app(settings: Settings) -> FastAPI:
     client = _client(settings)
     metrics = Metrics()
     state = State(
-        settings=settings, client=client, metrics=metrics, jobs=open_jobs(settings, metrics.registry)
+        settings=settings,
+        client=client,
+        guard=Guard(client, settings),
+        metrics=metrics,
+        jobs=open_jobs(settings, metrics.registry),
     )
 
     @asynccontextmanager
@@ -134,7 +139,12 @@ def _client(settings: Settings) -> AsyncClient:
     try:
         tls = TLS.from_files(**files, server_name=settings.server_tls_name) if with_tls else None
         return AsyncClient(
-            settings.server, timeout=settings.timeout, channels=settings.server_channels, tls=tls
+            settings.server,
+            timeout=settings.timeout,
+            channels=settings.server_channels,
+            tls=tls,
+            # A caller that its limits refuse is told so, and takes no place of others while it waits.
+            retries=Retries(limits=False),
         )
     except OSError as error:
         raise SettingError(f"{error.filename} cannot be read: {error.strerror}") from None

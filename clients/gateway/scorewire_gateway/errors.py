@@ -16,7 +16,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from scorewire import Code, ScorewireError, Violation
+from scorewire import Code, ScorewireError, UnauthenticatedError, Violation
 
 # The HTTP code of each status code; see google/rpc/code.proto. 499 is "Client Closed Request".
 HTTP_CODES: Mapping[Code, int] = {
@@ -98,7 +98,7 @@ def _describe(error: Exception) -> tuple[dict[str, Any], int, dict[str, str]]:
         return body, error.http_code, error.headers
     if isinstance(error, ScorewireError):
         body = to_json(error.code, error.reason, error.message, error.violations)
-        return body, HTTP_CODES[error.code], _retry_after(error)
+        return body, HTTP_CODES[error.code], _retry_after(error) | _challenge(error)
     return to_json(Code.INTERNAL, "INTERNAL", INTERNAL_MESSAGE), HTTP_CODES[Code.INTERNAL], {}
 
 
@@ -136,6 +136,11 @@ def _retry_after(error: ScorewireError) -> dict[str, str]:
     """The header for a time that the server asked to wait, rounded up to whole seconds."""
     pause = error.retry_after
     return {} if pause is None else {"Retry-After": str(max(1, math.ceil(pause)))}
+
+
+def _challenge(error: ScorewireError) -> dict[str, str]:
+    """The header that tells how to say who calls, of RFC 6750."""
+    return {"WWW-Authenticate": "Bearer"} if isinstance(error, UnauthenticatedError) else {}
 
 
 def _clip(text: str) -> str:

@@ -96,6 +96,11 @@ class Settings:
         Kind("a name", _text),
         "Name in the server's certificate, if it is not that of the address.",
     ] = None
+    server_access: Annotated[
+        str,
+        choice("off", "on"),
+        "Whether the server has --access: then jobs, files and records need a credential with a right, too.",
+    ] = "off"
     server_channels: Annotated[int, integer(1, 64), "Connections to each server, used in turn."] = 1
     listen: Annotated[str, ADDRESS, "Address of the HTTP port."] = "127.0.0.1:8080"
     port_file: Annotated[

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from scorewire import AsyncClient
+from scorewire_gateway.guard import Guard
 from scorewire_gateway.jobs.jobs import Jobs
 from scorewire_gateway.metrics import Metrics
 from scorewire_gateway.settings import Settings
@@ -18,6 +19,7 @@ class State:
     Attributes:
         settings: the settings.
         client: the client of the scoring server.
+        guard: asks the server who may use what the gateway itself offers.
         metrics: what the gateway counts.
         parts: the parts that are on and need not be, such as "records"; each router adds its own.
         jobs: the training jobs; None without --jobs.
@@ -27,6 +29,7 @@ class State:
 
     settings: Settings
     client: AsyncClient
+    guard: Guard
     metrics: Metrics
     parts: list[str] = field(default_factory=list)
     jobs: Jobs | None = None

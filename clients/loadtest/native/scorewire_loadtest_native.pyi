@@ -24,6 +24,7 @@ class Settings(TypedDict):
     tls: TlsSettings | None
     path: str
     user_agent: str
+    authorization: str | None
     calls: list[tuple[bytes, int]]
     volatile_fields: list[int]
     connections: int

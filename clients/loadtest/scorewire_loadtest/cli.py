@@ -8,7 +8,7 @@ import sys
 import click
 from rich.console import Console
 
-from scorewire import TLS
+from scorewire import TLS, Token
 from scorewire.options import server_options
 from scorewire_loadtest import report, slo
 from scorewire_loadtest.environment import Environment
@@ -77,7 +77,13 @@ _CANNOT_JUDGE = 3
 @server_options
 @output_options
 def load(
-    *, rows: RowOptions, load: LoadOptions, address: str, tls: TLS | None, output: OutputOptions
+    *,
+    rows: RowOptions,
+    load: LoadOptions,
+    address: str,
+    tls: TLS | None,
+    token: Token | None,
+    output: OutputOptions,
 ) -> None:
     """Put load on a server, check its answers and report its latency."""
     rows.check()
@@ -85,7 +91,7 @@ def load(
     load.check()
     try:
         plan = Plan(
-            target=Target(address, tls),
+            target=Target(address, tls, token),
             source=rows.source(),
             load=load.loop,
             rows_per_call=load.rows_per_call,

@@ -158,6 +158,7 @@ def _settings(plan: Plan, calls: Sequence[PreparedCall]) -> scorewire_loadtest_n
         "tls": None if target.tls is None else _tls(target.tls, target.server_name()),
         "path": PREDICT if plan.streams is None else PREDICT_STREAM,
         "user_agent": f"scorewire-load/{version('scorewire-loadtest')}",
+        "authorization": target.authorization(),
         "calls": [(call.request, call.row_count) for call in calls],
         "volatile_fields": _VOLATILE,
         "connections": plan.connections,

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 
 from rich.console import Console
 
-from scorewire import AsyncClient, ScorewireError, ServerInfo
+from scorewire import ScorewireError, ServerInfo
 from scorewire_contract.bundle import Bundle
 from scorewire_loadtest import calls, python_generator
 from scorewire_loadtest.calls import PreparedCall
@@ -102,7 +102,7 @@ async def _prepare(plan: Plan) -> tuple[list[PreparedCall], ServerInfo | None]:
 async def _server_info(target: Target, timeout_s: float) -> ServerInfo | None:
     """What the server says of itself; None if it does not have that method."""
     try:
-        async with AsyncClient(target.address, timeout=timeout_s, tls=target.tls) as client:
+        async with target.client(timeout_s) as client:
             return await client.server()
     except ScorewireError:
         return None

@@ -23,6 +23,7 @@ from scorewire_loadtest.transport import (
     close_all,
     code_name,
     failure,
+    metadata_of,
     reason_of,
 )
 from scorewire_proto.v1 import packed_pb2
@@ -48,7 +49,10 @@ class StreamTransport:
 
     def __init__(self, target: Target, *, connections: int, streams: int, timeout_s: float) -> None:
         self._channels = [target.connect(turn) for turn in range(connections)]
-        self._streams = [_Stream(self._channels[i % connections], timeout_s) for i in range(streams)]
+        metadata = metadata_of(target)
+        self._streams = [
+            _Stream(self._channels[i % connections], timeout_s, metadata) for i in range(streams)
+        ]
         self._turn = 0
 
     async def call(self, call: PreparedCall) -> Reply:
@@ -80,7 +84,10 @@ class _Pending:
 class _Stream:
     """A stream, which is reopened when it breaks, and its messages in flight."""
 
-    def __init__(self, channel: grpc.aio.Channel, timeout_s: float) -> None:
+    def __init__(
+        self, channel: grpc.aio.Channel, timeout_s: float, metadata: tuple[tuple[str, str], ...]
+    ) -> None:
+        self._metadata = metadata
         self._method: Any = channel.stream_stream(PREDICT_STREAM)
         self._timeout_s = timeout_s
         self._timeout_ns = int(timeout_s * _NS_PER_SECOND)
@@ -131,7 +138,7 @@ class _Stream:
             await asyncio.gather(self._reader, return_exceptions=True)
 
     def _open(self) -> None:
-        stream = self._stream = self._method()
+        stream = self._stream = self._method(metadata=self._metadata)
         self._reader = asyncio.get_running_loop().create_task(self._read(stream))
         if self._sweep is None:
             self._expire()

@@ -1,14 +1,14 @@
-"""Where calls go: the address of a server, or of several, and TLS."""
+"""Where calls go, and what they show: the address of a server, or of several, TLS, and a token."""
 
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import grpc
 import grpc.aio
 
-from scorewire import TLS
+from scorewire import TLS, AsyncClient, Token
 from scorewire.addresses import Address, Endpoint
 
 MAX_MESSAGE_BYTES = 64 << 20
@@ -17,10 +17,23 @@ _LOOK_UP_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An address as the SDK takes it, and the TLS settings of connections to it."""
+    """An address as the SDK takes it, the TLS settings of connections to it, and what gives a token."""
 
     address: str
     tls: TLS | None = None
+    token: Token | None = field(default=None, repr=False)
+
+    def client(self, timeout_s: float) -> AsyncClient:
+        """A client for calls beside the load.
+
+        Raises:
+            ValueError: the address is not valid.
+        """
+        return AsyncClient(self.address, timeout=timeout_s, tls=self.tls, token=self.token)
+
+    def authorization(self) -> str | None:
+        """What all calls of a run show, the same for each of them; None if they show nothing."""
+        return None if self.token is None else f"Bearer {self.token()}"
 
     def endpoints(self) -> list[Endpoint]:
         """Host and port of each server; empty for a Unix socket, and for what only grpc knows.

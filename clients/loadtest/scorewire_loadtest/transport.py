@@ -13,7 +13,8 @@ import grpc.aio
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
-from scorewire import AsyncClient, DeadlineExceededError, Model, ScorewireError, UnavailableError
+from scorewire import DeadlineExceededError, Model, ScorewireError, UnauthenticatedError, UnavailableError
+from scorewire.options import API_KEY_VARIABLE
 from scorewire_loadtest.calls import PreparedCall
 from scorewire_loadtest.target import Target
 from scorewire_proto.v1 import packed_pb2
@@ -65,12 +66,17 @@ async def get_model(target: Target, model: str, version: str, *, timeout_s: floa
         ServerError: the server cannot be reached, or has no such model or version.
     """
     try:
-        async with AsyncClient(target.address, timeout=timeout_s, tls=target.tls) as client:
+        async with target.client(timeout_s) as client:
             return await client.model(model, version=version)
     except (UnavailableError, DeadlineExceededError) as error:
         raise ServerError(
             f"no server answers at {target.address}: {error.message[:MAX_MESSAGE_CHARS]}\n"
             "Is `scorewire serve` running there, and does --address name its host and port?"
+        ) from None
+    except UnauthenticatedError as error:
+        raise ServerError(
+            f"{error.code.name}: {error.message}: give --api-key-file, the variable {API_KEY_VARIABLE}, or"
+            " --tls-cert"
         ) from None
     except ScorewireError as error:
         named = f"{model} {version}".strip()
@@ -93,13 +99,14 @@ class UnaryTransport:
         # No serializers: the requests are already serialized.
         self._methods: list[Any] = [channel.unary_unary(PREDICT) for channel in self._channels]
         self._timeout_s = timeout_s
+        self._metadata = metadata_of(target)
         self._turn = 0
 
     async def call(self, call: PreparedCall) -> Reply:
         """As in `Transport`."""
         self._turn = turn = (self._turn + 1) % len(self._methods)
         try:
-            body = await self._methods[turn](call.request, timeout=self._timeout_s)
+            body = await self._methods[turn](call.request, timeout=self._timeout_s, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
             return failure(time.monotonic_ns(), error)
         done_ns = time.monotonic_ns()
@@ -111,6 +118,12 @@ class UnaryTransport:
     async def close(self) -> None:
         """As in `Transport`."""
         await close_all(self._channels)
+
+
+def metadata_of(target: Target) -> tuple[tuple[str, str], ...]:
+    """The metadata of all calls to a server."""
+    shown = target.authorization()
+    return () if shown is None else (("authorization", shown),)
 
 
 def failure(done_ns: int, error: grpc.aio.AioRpcError) -> Reply:

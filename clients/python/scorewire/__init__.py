@@ -12,6 +12,7 @@ from scorewire._async_client import AsyncClient
 from scorewire._breaker import BreakerState, CircuitBreaker
 from scorewire._channels import TLS
 from scorewire._client import Client
+from scorewire._credentials import Token, TokenFile
 from scorewire._errors import (
     AbortedError,
     AlreadyExistsError,
@@ -28,6 +29,7 @@ from scorewire._errors import (
     PermissionDeniedError,
     ResourceExhaustedError,
     ScorewireError,
+    TokenError,
     UnauthenticatedError,
     UnavailableError,
     UnimplementedError,
@@ -99,6 +101,9 @@ __all__ = [
     "ScorewireError",
     "ServerInfo",
     "Shadow",
+    "Token",
+    "TokenError",
+    "TokenFile",
     "UnauthenticatedError",
     "UnavailableError",
     "UnimplementedError",

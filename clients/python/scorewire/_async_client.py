@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Iterable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
@@ -18,9 +18,17 @@ from numpy.typing import NDArray
 from scorewire._async_hedge import hedged
 from scorewire._async_stream import Source, Stream
 from scorewire._control import AsyncControl
-from scorewire._errors import CancelledError, ScorewireError, UnavailableError, error_from_call
+from scorewire._credentials import has_credential, token_failed, with_token
+from scorewire._errors import (
+    CancelledError,
+    DeadlineExceededError,
+    ScorewireError,
+    UnauthenticatedError,
+    UnavailableError,
+    error_from_call,
+)
 from scorewire._flows import READY_TIMEOUT, Call, Flow, Sleep, check_response
-from scorewire._metadata import Metadata, Pairs, check_metadata
+from scorewire._metadata import Metadata, Pairs
 from scorewire._methods import PREDICT, PREDICT_STREAM, Method
 from scorewire._models import Model, ModelStatus
 from scorewire._predictions import Prediction, Predictions
@@ -53,6 +61,13 @@ class AsyncClient(AsyncControl):
         retries: how calls that fail with UNAVAILABLE are made again; None for `Retries()`.
         breaker: lets calls fail at once while the server fails most of them; None for none.
         hedging: sends a second copy of a call of `predict` that is slow; None for none.
+        api_key: a key of `scorewire keys`, or another bearer token, which each call shows.
+        token: a function that returns the bearer token of a call, such as a `TokenFile`, or an async
+            function. It is called for each attempt, and should keep a token while it is valid; one that
+            has to wait for a token is async. If the server refuses a token, the call is made once more if
+            the function has another one.
+
+    A credential in a call's own metadata, `authorization`, takes the place of these. Use TLS with them.
 
     Raises:
         ValueError: a setting is out of its range.
@@ -133,9 +148,12 @@ class AsyncClient(AsyncControl):
             ValueError: the timeout or the metadata is not valid; nothing was sent.
             ScorewireError: the call failed; the subclass tells the gRPC code.
         """
-        return await self._run(
-            self._flows.predict(model, rows, version=version, routing_key=routing_key, timeout=timeout),
-            metadata,
+        pairs, caller = self._checked(metadata)
+        return await self._carry_out(
+            self._flows.predict(
+                model, rows, version=version, routing_key=routing_key, timeout=timeout, caller=caller
+            ),
+            pairs,
         )
 
     @overload
@@ -243,6 +261,7 @@ class AsyncClient(AsyncControl):
             ScorewireError: the stream failed, or one of its batches with `on_error="raise"`.
         """
         check_batches(batches)
+        pairs, caller = self._checked(metadata)
         window = StreamWindow(
             self._flows,
             self._policy,
@@ -252,8 +271,9 @@ class AsyncClient(AsyncControl):
             timeout=timeout,
             look_ahead=look_ahead,
             on_error=on_error,
+            caller=caller,
         )
-        return self._stream(window, check_metadata(metadata), batches)
+        return self._stream(window, pairs, batches)
 
     async def models(
         self, *, timeout: float | None = None, metadata: Metadata | None = None
@@ -332,7 +352,9 @@ class AsyncClient(AsyncControl):
 
     async def _run(self, flow: Flow[_T], metadata: Metadata | None = None) -> _T:
         """Make the calls of a flow, and return its result."""
-        pairs = () if metadata is None else check_metadata(metadata)
+        return await self._carry_out(flow, self._checked(metadata)[0])
+
+    async def _carry_out(self, flow: Flow[_T], pairs: Pairs) -> _T:
         try:
             call = next(flow)
             while True:
@@ -350,9 +372,18 @@ class AsyncClient(AsyncControl):
         if isinstance(call, Sleep):
             return await asyncio.sleep(call.seconds)
         with self._policy.begin(call.method, is_poll=call.is_poll) as attempts:
+            is_fixed = self._credentials.token is None
+            shown = metadata if is_fixed else await self._show(metadata, call.timeout)
             while True:
                 try:
-                    response = await self._attempt(call, metadata)
+                    response = await self._attempt(call, shown)
+                except UnauthenticatedError as error:
+                    before = shown
+                    if attempts.may_renew():
+                        shown = await self._show(metadata, call.timeout)
+                    if shown == before:
+                        raise error from error.__cause__
+                    continue
                 except ScorewireError as error:
                     pause = attempts.pause(error, call.timeout)
                     if pause is None:
@@ -366,6 +397,29 @@ class AsyncClient(AsyncControl):
                 await asyncio.sleep(pause)
                 if self._closed:
                     raise CancelledError("the client was closed")
+                shown = await self._show(metadata, call.timeout)
+
+    async def _show(self, metadata: Pairs, timeout: float) -> Pairs:
+        """The metadata of an attempt, with a token if the client has a function for that.
+
+        Raises:
+            TokenError: there is no token.
+            DeadlineExceededError: it did not come in time.
+        """
+        token = self._credentials.token
+        if token is None or has_credential(metadata):
+            return metadata
+        limit = asyncio.timeout(timeout)
+        try:
+            given = token()
+            if isinstance(given, Awaitable):
+                async with limit:
+                    given = await given
+        except Exception as error:
+            if limit.expired():
+                raise DeadlineExceededError("token= gave no token in time; nothing was sent") from error
+            raise token_failed(error) from error
+        return with_token(metadata, given)
 
     async def _attempt(self, call: Call, metadata: Pairs) -> Any:
         """Make a call once, or hedge it."""
@@ -403,7 +457,12 @@ class AsyncClient(AsyncControl):
             async with (
                 contextlib.aclosing(Source(batches, window)) as source,
                 contextlib.aclosing(
-                    Stream(partial(self._stub, PREDICT_STREAM), window, metadata, source.wake)
+                    Stream(
+                        partial(self._stub, PREDICT_STREAM),
+                        window,
+                        partial(self._show, metadata, window.timeout),
+                        source.wake,
+                    )
                 ) as stream,
             ):
                 value: Any = None

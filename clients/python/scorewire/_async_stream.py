@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import grpc
@@ -105,11 +105,16 @@ class Stream:
     """
 
     def __init__(
-        self, stub: Callable[[], Any], window: StreamWindow, metadata: Pairs, wake: Callable[[], None]
+        self,
+        stub: Callable[[], Any],
+        window: StreamWindow,
+        show: Callable[[], Awaitable[Pairs]],
+        wake: Callable[[], None],
     ) -> None:
         self._stub = stub
         self._window = window
-        self._metadata = metadata
+        self._show = show
+        self._shown: Pairs = ()
         self._wake = wake
         self._call: Any = None
 
@@ -117,6 +122,9 @@ class Stream:
         match step:
             case Open():
                 await self.aclose()
+                before, self._shown = self._shown, await self._show()
+                if step.refused is not None and self._shown == before:
+                    raise step.refused
                 self._window.opening()
                 self._open()
             case Send():
@@ -141,7 +149,7 @@ class Stream:
     def _open(self) -> None:
         self._requests: asyncio.Queue[packed_pb2.PackedPredictStreamRequest | None] = asyncio.Queue()
         self._responses: asyncio.Queue[Any] = asyncio.Queue()
-        self._call = self._stub()(_until_none(self._requests), metadata=self._metadata)
+        self._call = self._stub()(_until_none(self._requests), metadata=self._shown)
         self._reader = asyncio.create_task(
             _read(self._call, self._window, self._requests, self._responses, self._wake),
             name="scorewire-stream",

@@ -13,10 +13,12 @@ from google.protobuf.message import Message
 from scorewire._attempts import FailurePolicy
 from scorewire._breaker import CircuitBreaker
 from scorewire._channels import DEFAULT_MAX_MESSAGE_BYTES, TLS, ChannelSettings
+from scorewire._credentials import Credentials, Token, of_call, warn_of_plaintext
 from scorewire._diagnosis import explained
 from scorewire._errors import ScorewireError
 from scorewire._flows import DEFAULT_TIMEOUT, Call, Flows
 from scorewire._hedging import Hedging
+from scorewire._metadata import Metadata, Pairs, check_metadata
 from scorewire._methods import PREDICT_STREAM, UNARY_METHODS, Method
 from scorewire._retries import Retries
 from scorewire.addresses import Address
@@ -32,6 +34,8 @@ class ClientBase:
         timeout: float = DEFAULT_TIMEOUT,
         channels: int = 1,
         tls: TLS | bool | None = None,
+        api_key: str | None = None,
+        token: Token | None = None,
         max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
         retries: Retries | None = None,
         breaker: CircuitBreaker | None = None,
@@ -42,6 +46,9 @@ class ClientBase:
         self._settings = ChannelSettings(
             address=Address(address), count=channels, tls=tls or None, max_message_bytes=max_message_bytes
         )
+        self._credentials = Credentials(api_key, token)
+        if self._credentials and self._settings.tls is None:
+            warn_of_plaintext(self._settings.address, stacklevel=2)
         self._flows = Flows(timeout, max_message_bytes)
         self._policy = FailurePolicy(breaker, retries, hedging)
         self._lock = threading.Lock()
@@ -54,6 +61,20 @@ class ClientBase:
     def breaker(self) -> CircuitBreaker | None:
         """The circuit breaker that the client was made with; its `state` tells whether calls are made."""
         return self._policy.breaker
+
+    def _checked(self, metadata: Metadata | None) -> tuple[Pairs, bytes]:
+        """The metadata of a method's calls, and a digest of the credential that the caller put there.
+
+        The caller's credential takes the place of the client's. The digest is empty without one.
+
+        Raises:
+            ValueError: the metadata is not valid.
+        """
+        if metadata is None:
+            return self._credentials.pairs, b""
+        pairs = check_metadata(metadata)
+        caller = of_call(pairs)
+        return (pairs if caller else pairs + self._credentials.pairs), caller
 
     def _explained(self, error: ScorewireError, call: Call) -> ScorewireError:
         """The error of a call that failed, where TLS is the cause in other words; this may ask the server."""

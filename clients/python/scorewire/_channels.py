@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ _LEAST_SECONDS_BETWEEN_LOOKUPS = 5
 class TLS:
     """TLS settings of a connection. Every field is optional; keys and certificates are PEM.
 
+    With `certificate_chain` and `private_key`, the server may know by the certificate who calls (mTLS).
+
     Attributes:
         root_certificates: the authorities to trust; None for those that grpc ships.
         certificate_chain: the client's certificate, for a server that asks for one.
@@ -43,7 +45,7 @@ class TLS:
 
     root_certificates: bytes | None = None
     certificate_chain: bytes | None = None
-    private_key: bytes | None = None
+    private_key: bytes | None = field(default=None, repr=False)
     server_name: str | None = None
 
     def __post_init__(self) -> None:

@@ -13,9 +13,10 @@ import grpc
 from numpy.typing import NDArray
 
 from scorewire._control import Control
-from scorewire._errors import CancelledError, ScorewireError, error_from_call
+from scorewire._credentials import has_credential, token_failed, with_token
+from scorewire._errors import CancelledError, ScorewireError, UnauthenticatedError, error_from_call
 from scorewire._flows import READY_TIMEOUT, Call, Flow, Sleep, check_response
-from scorewire._metadata import Metadata, Pairs, check_metadata
+from scorewire._metadata import Metadata, Pairs
 from scorewire._methods import PREDICT, PREDICT_STREAM
 from scorewire._models import Model, ModelStatus
 from scorewire._predictions import Prediction, Predictions
@@ -50,6 +51,12 @@ class Client(Control):
         retries: how calls that fail with UNAVAILABLE are made again; None for `Retries()`.
         breaker: lets calls fail at once while the server fails most of them; None for none.
         hedging: sends a second copy of a call of `predict` that is slow; None for none.
+        api_key: a key of `scorewire keys`, or another bearer token, which each call shows.
+        token: a function that returns the bearer token of a call, such as a `TokenFile`. It is called
+            for each attempt, in the thread of the call, and should keep a token while it is valid. If
+            the server refuses a token, the call is made once more if the function has another one.
+
+    A credential in a call's own metadata, `authorization`, takes the place of these. Use TLS with them.
 
     Raises:
         ValueError: a setting is out of its range.
@@ -130,9 +137,12 @@ class Client(Control):
             ValueError: the timeout or the metadata is not valid; nothing was sent.
             ScorewireError: the call failed; the subclass tells the gRPC code.
         """
-        return self._run(
-            self._flows.predict(model, rows, version=version, routing_key=routing_key, timeout=timeout),
-            metadata,
+        pairs, caller = self._checked(metadata)
+        return self._carry_out(
+            self._flows.predict(
+                model, rows, version=version, routing_key=routing_key, timeout=timeout, caller=caller
+            ),
+            pairs,
         )
 
     @overload
@@ -236,6 +246,7 @@ class Client(Control):
             ScorewireError: the stream failed, or one of its batches with `on_error="raise"`.
         """
         check_batches(batches)
+        pairs, caller = self._checked(metadata)
         window = StreamWindow(
             self._flows,
             self._policy,
@@ -245,8 +256,9 @@ class Client(Control):
             timeout=timeout,
             look_ahead=look_ahead,
             on_error=on_error,
+            caller=caller,
         )
-        return self._stream(window, check_metadata(metadata), iter(batches))
+        return self._stream(window, pairs, iter(batches))
 
     def models(self, *, timeout: float | None = None, metadata: Metadata | None = None) -> list[ModelStatus]:
         """List the server's models, ordered by name.
@@ -316,7 +328,9 @@ class Client(Control):
 
     def _run(self, flow: Flow[_T], metadata: Metadata | None = None) -> _T:
         """Make the calls of a flow, and return its result."""
-        pairs = () if metadata is None else check_metadata(metadata)
+        return self._carry_out(flow, self._checked(metadata)[0])
+
+    def _carry_out(self, flow: Flow[_T], pairs: Pairs) -> _T:
         try:
             call = next(flow)
             while True:
@@ -335,9 +349,15 @@ class Client(Control):
             time.sleep(call.seconds)
             return None
         with self._policy.begin(call.method, is_poll=call.is_poll) as attempts:
+            shown = metadata if self._credentials.token is None else self._show(metadata)
             while True:
                 try:
-                    response = self._attempt(call, metadata)
+                    response = self._attempt(call, shown)
+                except UnauthenticatedError as error:
+                    before, shown = shown, self._show(metadata) if attempts.may_renew() else shown
+                    if shown == before:
+                        raise error from error.__cause__
+                    continue
                 except ScorewireError as error:
                     pause = attempts.pause(error, call.timeout)
                     if pause is None:
@@ -348,6 +368,22 @@ class Client(Control):
                 time.sleep(pause)
                 if self._closed:
                     raise CancelledError("the client was closed")
+                shown = self._show(metadata)
+
+    def _show(self, metadata: Pairs) -> Pairs:
+        """The metadata of an attempt, with a token if the client has a function for that.
+
+        Raises:
+            TokenError: there is no token.
+        """
+        token = self._credentials.token
+        if token is None or has_credential(metadata):
+            return metadata
+        try:
+            given = token()
+        except Exception as error:
+            raise token_failed(error) from error
+        return with_token(metadata, given)
 
     def _attempt(self, call: Call, metadata: Pairs) -> Any:
         """Make a call once, or hedge it."""
@@ -373,7 +409,9 @@ class Client(Control):
         """Carry out the steps of a stream's flow."""
         with (
             contextlib.closing(window.flow()) as flow,
-            contextlib.closing(Stream(partial(self._stub, PREDICT_STREAM), window, metadata)) as stream,
+            contextlib.closing(
+                Stream(partial(self._stub, PREDICT_STREAM), window, partial(self._show, metadata))
+            ) as stream,
         ):
             value: Any = None
             error: ScorewireError | None = None

@@ -31,7 +31,7 @@ _ROW_BYTES = 256
 
 @dataclass(slots=True, kw_only=True)
 class Route:
-    """The model and version that a call names, and its routing key.
+    """The model and version that a call names, its routing key, and a digest of its own credential, if any.
 
     Raises:
         InvalidArgumentError: a field is not a str, or not valid Unicode.
@@ -40,6 +40,7 @@ class Route:
     model: str
     version: str
     routing_key: str = ""
+    caller: bytes = b""
 
     def __post_init__(self) -> None:
         model, version, routing_key = self.model, self.version, self.routing_key

@@ -123,13 +123,16 @@ class AlreadyExistsError(ScorewireError):
 
 
 class PermissionDeniedError(ScorewireError):
-    """The caller is not allowed to do this."""
+    """The caller has no right to do this, or to this model, which need not exist."""
 
     code = Code.PERMISSION_DENIED
 
 
 class ResourceExhaustedError(ScorewireError):
-    """The call exceeds a limit, such as rows in a call, bytes in a message, or calls in flight."""
+    """The call exceeds a limit, such as rows in a call, bytes in a message, or calls in flight.
+
+    With the reason "CALLER_LIMIT" it is a limit of the caller, and `retry_after` tells how long to wait.
+    """
 
     code = Code.RESOURCE_EXHAUSTED
 
@@ -177,9 +180,13 @@ class DataLossError(ScorewireError):
 
 
 class UnauthenticatedError(ScorewireError):
-    """The call has no valid credentials."""
+    """The call has no valid credential: no API key, token or client certificate that the server takes."""
 
     code = Code.UNAUTHENTICATED
+
+
+class TokenError(UnauthenticatedError):
+    """The client has no token to show: its `token` failed, or returned none; nothing was sent."""
 
 
 class InvalidRowsError(InvalidArgumentError, ValueError):

@@ -8,7 +8,9 @@ returns the method's result. `Client` and `AsyncClient` differ only in how they
 make a call.
 
 A client remembers the schema and the limits of each model that it has sent rows
-to. It fetches them again in two cases:
+to. A call with a credential of its own, in its metadata, uses only those that a call
+with the same credential has fetched: the server tells no schema to one without a
+right to it. It fetches them again in two cases:
 
 - The server answers SCHEMA_MISMATCH; or TOO_MANY_ROWS, or that a message is too
   large, where it once told another limit. The rows are then encoded anew and sent
@@ -26,10 +28,12 @@ from collections import OrderedDict
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
+from weakref import WeakValueDictionary
 
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
+from scorewire._attempts import is_limited
 from scorewire._channels import DEFAULT_MAX_MESSAGE_BYTES
 from scorewire._codec import LARGER_THAN_MAX, Codec, Exchange, Route
 from scorewire._errors import (
@@ -66,8 +70,9 @@ MAX_TIMEOUT = 1e9
 _SCHEMA_MISMATCH = "SCHEMA_MISMATCH"
 _TOO_MANY_ROWS = "TOO_MANY_ROWS"
 RECHECK_SECONDS = 5.0
-# The most schemas that a client remembers, by the model and version that the caller named.
-MAX_SCHEMAS = 256
+# The most schemas that a client remembers, by the model and version that the caller named, and by the
+# caller's own credential. Callers with the same schema share it.
+MAX_SCHEMAS = 1024
 # How often `wait_ready` asks, and how long it waits for one answer.
 _FIRST_POLL_SECONDS = 0.05
 _MAX_POLL_SECONDS = 1.0
@@ -119,7 +124,9 @@ class Flows:
         self.timeout = check_timeout(timeout)
         self._max_message_bytes = max_message_bytes
         self._lock = threading.Lock()
-        self._codecs: OrderedDict[tuple[str, str], Codec] = OrderedDict()
+        self._codecs: OrderedDict[tuple[str, str, bytes], Codec] = OrderedDict()
+        # The same ones, by all that they depend on: callers share them.
+        self._shared: WeakValueDictionary[tuple[Any, ...], Codec] = WeakValueDictionary()
 
     def deadline(self, timeout: float | None) -> float:
         """The deadline of a method that begins now; None takes the client's timeout.
@@ -130,11 +137,18 @@ class Flows:
         return time.monotonic() + (self.timeout if timeout is None else check_timeout(timeout))
 
     def predict(
-        self, model: str, rows: Rows, *, version: str, routing_key: str, timeout: float | None
+        self,
+        model: str,
+        rows: Rows,
+        *,
+        version: str,
+        routing_key: str,
+        timeout: float | None,
+        caller: bytes = b"",
     ) -> Flow[Prediction | Predictions]:
         """Predict rows; where the model's schema has changed, fetch it and send the rows once more."""
         deadline = self.deadline(timeout)
-        route = Route(model=model, version=version, routing_key=routing_key)
+        route = Route(model=model, version=version, routing_key=routing_key, caller=caller)
         codec = self._remembered(route) or (yield from self.codec(route, deadline))
         try:
             encoded = codec.encode(rows)
@@ -234,6 +248,11 @@ class Flows:
                     state = "" if is_serving else "the server answers, and is not ready"
             except UnavailableError as error:
                 state = f"no answer from the server: {error}"
+            except ResourceExhaustedError as error:
+                if not is_limited(error):
+                    raise
+                state = state or f"{error}"
+                pause = max(pause, error.retry_after or 0.0)
             except DeadlineExceededError as error:
                 # The last call is cut short, and knows less than the one before it.
                 state = state or f"no answer from the server: {error}"
@@ -292,17 +311,23 @@ class Flows:
         codec = self._remembered(route)
         if codec is not None and codec is not stale:
             return codec
-        key = (route.model, route.version)
-        codec = Codec((yield from self._model(route, deadline)), self._max_message_bytes)
+        key = (route.model, route.version, route.caller)
+        model = yield from self._model(route, deadline)
+        same = (model.name, model.version, model.schema.fingerprint, model.max_rows, model.max_message_bytes)
         with self._lock:
-            self._codecs[key] = codec
+            codec = self._shared.get(same)
+        if codec is None:
+            codec = Codec(model, self._max_message_bytes)
+        codec.created = time.monotonic()
+        with self._lock:
+            self._codecs[key] = self._shared[same] = codec
             self._codecs.move_to_end(key)
             while len(self._codecs) > MAX_SCHEMAS:
                 self._codecs.popitem(last=False)
         return codec
 
     def _remembered(self, route: Route) -> Codec | None:
-        key = (route.model, route.version)
+        key = (route.model, route.version, route.caller)
         with self._lock:
             codec = self._codecs.get(key)
             if codec is not None:

@@ -31,13 +31,15 @@ _MAX_PAUSE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retries:
-    """How a client makes calls again that failed with UNAVAILABLE.
+    """How a client makes calls again that failed with UNAVAILABLE, or that a limit of the caller refused.
 
     Attributes:
         attempts: the most times that one call is made, 1 to 5; 1 for no retries.
         budget: the share of calls that may be made again, retries and hedges together, 0 to 1. What
             fails in a full outage is made again at most 10 times by a client with few calls, and 50
-            times by any client, whatever this is.
+            times by any client, whatever this is. It does not count what a limit refused.
+        limits: whether a call that a limit of the caller refused (CALLER_LIMIT) is made again after the
+            time that the server tells, if its timeout allows. Messages of a stream are, in any case.
 
     Raises:
         ValueError: an attribute is out of its range.
@@ -45,6 +47,7 @@ class Retries:
 
     attempts: int = 3
     budget: float = 0.1
+    limits: bool = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.attempts <= 5:

@@ -23,6 +23,7 @@ rows, send a request, wait for a response, emit results. The rules:
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -30,12 +31,14 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from scorewire._attempts import Attempts, FailurePolicy
+from scorewire._attempts import Attempts, FailurePolicy, is_limited
 from scorewire._codec import Codec, Exchange, Route
 from scorewire._errors import (
     InternalError,
     InvalidRowsError,
+    ResourceExhaustedError,
     ScorewireError,
+    UnauthenticatedError,
     UnavailableError,
     error_from_status,
 )
@@ -77,6 +80,7 @@ class _Frame:
         exchange: its requests and responses.
         refusal: why the rows must be encoded again; None if they need not.
         renewed: whether the rows were encoded again before.
+        limited_until: when to stop sending a request that a limit of the caller refuses; None if none has.
     """
 
     number: int
@@ -84,6 +88,7 @@ class _Frame:
     exchange: Exchange
     renewed: bool
     refusal: ScorewireError | None = None
+    limited_until: float | None = None
 
     def finish(self, result: Predictions | ScorewireError) -> None:
         """Give each item its result."""
@@ -138,6 +143,7 @@ class StreamWindow:
         timeout: float | None,
         look_ahead: int | None,
         on_error: OnError,
+        caller: bytes = b"",
     ) -> None:
         if look_ahead is not None and look_ahead < 1:
             raise ValueError(f"look_ahead is a number of batches or rows, at least 1, not {look_ahead!r}")
@@ -145,8 +151,8 @@ class StreamWindow:
             raise ValueError(f"on_error is 'raise' or 'yield', not {on_error!r}")
         self._flows = flows
         self._policy = policy
-        self._route = Route(model=model, version=version, routing_key=routing_key)
-        self._timeout = flows.timeout if timeout is None else check_timeout(timeout)
+        self._route = Route(model=model, version=version, routing_key=routing_key, caller=caller)
+        self.timeout = flows.timeout if timeout is None else check_timeout(timeout)
         self._look_ahead = look_ahead
         self._raises = on_error == "raise"
         self._codec: Codec
@@ -217,11 +223,17 @@ class StreamWindow:
                 return
             else:
                 try:
-                    response = yield Receive(self._timeout)
+                    response = yield Receive(self.timeout)
                     frame = self._take(response)
-                except UnavailableError as error:
+                except UnauthenticatedError as error:
+                    # Such as where the token has expired with which the stream was opened.
+                    if not attempts.may_renew():
+                        raise
+                    yield from self._open_again(refused=error)
+                    continue
+                except (UnavailableError, ResourceExhaustedError) as error:
                     # A response has its timeout, and so has the wait for it: a server may ask for any.
-                    pause = attempts.pause(error, self._timeout)
+                    pause = attempts.pause(error, self.timeout)
                     if pause is None:
                         raise
                     yield Sleep(pause)
@@ -232,7 +244,7 @@ class StreamWindow:
                     yield from self._go_on(frame)
 
     def _deadline(self) -> float:
-        return self._flows.deadline(self._timeout)
+        return self._flows.deadline(self.timeout)
 
     def _ready(self) -> list[Result]:
         """Take out the results that are the next ones in the order of the rows.
@@ -341,8 +353,8 @@ class StreamWindow:
             correlation_id=frame.number, request=frame.exchange.request
         )
 
-    def _open_again(self) -> StreamFlow:
-        yield Open()
+    def _open_again(self, refused: UnauthenticatedError | None = None) -> StreamFlow:
+        yield Open(refused)
         with self._lock:
             requests = [self._request(frame) for frame in self._frames.values()]
             if not requests and (waiting := self._pack_waiting()) is not None:
@@ -375,7 +387,7 @@ class StreamWindow:
             result = error_from_status(response.error)
             if result.reason == _DRAINING and isinstance(result, UnavailableError):
                 raise result
-            if not frame.renewed:
+            if not frame.renewed or is_limited(result):
                 frame.refusal = result
                 return frame
         if result is None:
@@ -388,13 +400,30 @@ class StreamWindow:
             del self._frames[frame.number]
         frame.finish(result)
 
+    def _pause(self, frame: _Frame, refusal: ScorewireError) -> float | None:
+        """Seconds after which a request that a limit of the caller refused is sent again; None for never."""
+        if not is_limited(refusal):
+            return None
+        now, pause = time.monotonic(), refusal.retry_after or 0.0
+        if frame.limited_until is None:
+            frame.limited_until = now + self.timeout
+        return pause if now + pause < frame.limited_until else None
+
     def _go_on(self, frame: _Frame) -> StreamFlow:
         """Send the next request of a frame, or encode its rows again where its codec is out of date."""
-        refusal = frame.refusal
+        refusal, frame.refusal = frame.refusal, None
+        if refusal is not None and (pause := self._pause(frame, refusal)) is not None:
+            yield Sleep(pause)
+            refusal = None
+        elif refusal is None:
+            frame.limited_until = None
         if refusal is None:
             with self._lock:
                 request = self._request(frame)
             yield Send(request)
+            return
+        if frame.renewed:
+            self._close(frame, refusal)
             return
         try:
             codec = yield from self._flows.renewed(

@@ -8,7 +8,13 @@ from typing import Any, Final, TypeAlias
 
 import grpc
 
-from scorewire._errors import DeadlineExceededError, ScorewireError, UnavailableError, error_from_call
+from scorewire._errors import (
+    DeadlineExceededError,
+    ScorewireError,
+    UnauthenticatedError,
+    UnavailableError,
+    error_from_call,
+)
 from scorewire._flows import Call, Sleep, check_response
 from scorewire._predictions import Prediction, Predictions
 from scorewire_proto.v1 import packed_pb2
@@ -36,7 +42,13 @@ class TakeRows:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Open the stream, and close the one that was open."""
+    """Open the stream, and close the one that was open.
+
+    Attributes:
+        refused: why the stream before ended, if its token was refused; raised if there is no other token.
+    """
+
+    refused: UnauthenticatedError | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -22,16 +22,20 @@ class Stream:
     sending while the server blocks on sending, too.
     """
 
-    def __init__(self, stub: Callable[[], Any], window: StreamWindow, metadata: Pairs) -> None:
+    def __init__(self, stub: Callable[[], Any], window: StreamWindow, show: Callable[[], Pairs]) -> None:
         self._stub = stub
         self._window = window
-        self._metadata = metadata
+        self._show = show
+        self._shown: Pairs = ()
         self._call: Any = None
 
     def do(self, step: Open | Send | Receive) -> Any:
         match step:
             case Open():
                 self.close()
+                before, self._shown = self._shown, self._show()
+                if step.refused is not None and self._shown == before:
+                    raise step.refused
                 self._window.opening()
                 self._open()
             case Send():
@@ -54,7 +58,7 @@ class Stream:
     def _open(self) -> None:
         self._requests: queue.SimpleQueue[packed_pb2.PackedPredictStreamRequest | None] = queue.SimpleQueue()
         self._responses: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._call = self._stub()(iter(self._requests.get, None), metadata=self._metadata)
+        self._call = self._stub()(iter(self._requests.get, None), metadata=self._shown)
         self._reader = threading.Thread(
             target=_read,
             args=(self._call, self._window, self._requests, self._responses),

@@ -1,7 +1,9 @@
-"""The address and TLS options of every command that calls a server, and its error messages."""
+"""The options of every command that calls a server: address, TLS, credential; and its error messages."""
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -11,16 +13,36 @@ from typing import Any
 import click
 
 from scorewire._channels import TLS
-from scorewire._errors import DeadlineExceededError, NotFoundError, ScorewireError, UnavailableError
+from scorewire._credentials import Credentials, Token, TokenFile, plaintext_risk
+from scorewire._errors import (
+    DeadlineExceededError,
+    NotFoundError,
+    PermissionDeniedError,
+    ScorewireError,
+    TokenError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 from scorewire.addresses import DEFAULT_PORT, Address
 
 DEFAULT_ADDRESS = f"127.0.0.1:{DEFAULT_PORT}"
+# Has the API key where there is no --api-key-file. An argument with a key would be shown to all by `ps`.
+API_KEY_VARIABLE = "SCOREWIRE_API_KEY"
 _PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
+_CREDENTIAL_HINT = (
+    f"the credential comes from --api-key-file or the variable {API_KEY_VARIABLE} (`scorewire keys new` makes"
+    " one), or is the certificate of --tls-cert"
+)
+_RIGHT_HINT = (
+    "the server's access file gives this caller no such right to the model: predict to score, observe to see"
+    " statistics, control to change; it may also be that there is no such model"
+)
 
 
 def server_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add --address and the TLS options to a command, which gets `address` and `tls`, a `TLS` or None.
+    """Add --address, --api-key-file and the TLS options to a command.
 
+    The command gets `address`, `tls`, a `TLS` or None, and `token`, what `Client` takes as such, or None.
     The address of one server has a port.
     """
 
@@ -30,6 +52,12 @@ def server_options(command: Callable[..., None]) -> Callable[..., None]:
         show_default=True,
         help="Where the server listens: HOST, HOST:PORT, several separated by commas, dns:///HOST:PORT for"
         " all addresses of a name, or unix:PATH.",
+    )
+    @click.option(
+        "--api-key-file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="File with an API key, or another bearer token such as a JWT; read again when it changes."
+        f"  [default: the variable {API_KEY_VARIABLE} has the key]",
     )
     @click.option("--tls", is_flag=True, help="Use TLS, and trust the authorities that gRPC ships.")
     @click.option("--tls-ca", type=_PEM, help="PEM of the authorities to trust; implies --tls.")
@@ -42,6 +70,7 @@ def server_options(command: Callable[..., None]) -> Callable[..., None]:
     def with_server(
         *,
         address: str,
+        api_key_file: Path | None,
         tls: bool,
         tls_ca: Path | None,
         tls_cert: Path | None,
@@ -66,9 +95,38 @@ def server_options(command: Callable[..., None]) -> Callable[..., None]:
             parsed = Address(address)
         except ValueError as error:
             raise click.UsageError(f"--address: {error}") from None
-        command(address=address if parsed.endpoints else parsed.uri(), tls=security, **others)
+        token = _token(api_key_file)
+        if token is not None and security is None and (risk := plaintext_risk(parsed)):
+            click.echo(f"warning: {risk}", err=True)
+        with warnings.catch_warnings():
+            # Clients would say it once more, and name a line of code.
+            warnings.filterwarnings("ignore", message="the credential goes to")
+            command(
+                address=address if parsed.endpoints else parsed.uri(), tls=security, token=token, **others
+            )
 
     return with_server
+
+
+def _token(file: Path | None) -> Token | None:
+    """What gives the token of calls: a file, or else the variable; None without them.
+
+    Raises:
+        UsageError: there is no token in it.
+    """
+    if file is not None:
+        try:
+            return TokenFile(file)
+        except TokenError as error:
+            raise click.UsageError(f"--api-key-file: {error}") from None
+    key = os.environ.get(API_KEY_VARIABLE, "").strip()
+    if not key:
+        return None
+    try:
+        Credentials(key, None)
+    except ValueError as error:
+        raise click.UsageError(f"{API_KEY_VARIABLE}: {error}") from None
+    return lambda: key
 
 
 @contextmanager
@@ -85,6 +143,13 @@ def explained(address: str) -> Iterator[None]:
             # Only a server that answers gives a reason.
             raise click.ClickException(f"{error.code.name}: {error}") from error
         raise click.ClickException(f"no answer from a server at {address}: {error}") from error
+    except TokenError as error:
+        raise click.ClickException(str(error)) from error
+    except UnauthenticatedError as error:
+        raise click.ClickException(f"{error.code.name}: {error}; {_CREDENTIAL_HINT}") from error
+    except PermissionDeniedError as error:
+        hint = f"; {_RIGHT_HINT}" if error.reason == "PERMISSION_DENIED" else ""
+        raise click.ClickException(f"{error.code.name}: {error}{hint}") from error
     except NotFoundError as error:
         raise click.ClickException(f"{error} (at {address})") from error
     except ScorewireError as error:

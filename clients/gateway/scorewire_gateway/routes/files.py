@@ -32,10 +32,11 @@ def router(state: State) -> APIRouter:
         state.parts.append("files")
 
     @routes.get("/files", summary="Files for download", response_model=None)
-    async def top() -> Response:
+    async def top(request: Request) -> Response:
         """The folders that the operator offers, or the content of the only one."""
         if not folders:
             raise _off()
+        await state.guard.check_known(request)
         if "" in folders:
             return _listing(await _open(folders, ""), "")
         return Response(
@@ -49,6 +50,7 @@ def router(state: State) -> APIRouter:
         """A file, or a range of it, with its SHA-256 in Repr-Digest; or the entries of a folder."""
         if not folders:
             raise _off()
+        await state.guard.check_known(request)
         found = await _open(folders, path)
         if isinstance(found, Listing):
             return _listing(found, path)

@@ -54,6 +54,8 @@ def router(state: State) -> APIRouter:
         jobs = _jobs(state)
         try:
             check_origin(request, state.settings)
+            # Before anything of a table is read.
+            await state.guard.check_known(request)
             job = await _submit(jobs, request, state)
         except RequestError as error:
             # The rest of the body is not read.
@@ -63,9 +65,10 @@ def router(state: State) -> APIRouter:
         return json_response({"job": jobs.describe(job)}, 202, {"Location": f"jobs/{job.id}"})
 
     @routes.get("/jobs", summary="All jobs", response_model=None)
-    async def list_jobs() -> Response:
+    async def list_jobs(request: Request) -> Response:
         """The jobs, the newest first, without their results; and the limits of jobs."""
         jobs = _jobs(state)
+        await state.guard.check_known(request)
         limits = jobs.limits
         told = {
             "running": limits.running,
@@ -84,51 +87,60 @@ def router(state: State) -> APIRouter:
         )
 
     @routes.get("/jobs/{job_id}", summary="One job", response_model=None)
-    async def get_job(job_id: str) -> Response:
+    async def get_job(job_id: str, request: Request) -> Response:
         """The state of a job, how far it is, the last lines of its log, its result, and its files."""
         jobs = _jobs(state)
+        await state.guard.check_known(request)
         return json_response({"job": jobs.describe(jobs.get(job_id))})
 
     @routes.get("/jobs/{job_id}/events", summary="Follow one job", response_model=None, openapi_extra=EVENTS)
     async def events(job_id: str, request: Request) -> Response:
         """Server-sent events: the whole job at each change, until it has ended."""
         jobs = _jobs(state)
+        await state.guard.check_known(request)
         return followed.answer(jobs, jobs.get(job_id), request.headers.get("last-event-id", ""))
 
     @routes.post("/jobs/{job_id}:cancel", summary="Cancel a job", response_model=None)
     async def cancel(job_id: str, request: Request) -> Response:
         """End a job that waits or runs; it stays in the list."""
-        check_origin(request, state.settings)
-        jobs = _jobs(state)
-        job = jobs.get(job_id)
+        jobs, job = await _changeable(state, job_id, request)
         await jobs.cancel(job)
         return json_response({"job": jobs.describe(job)})
 
     @routes.post("/jobs/{job_id}:publish", summary="Publish the bundle of a job", response_model=None)
     async def publish(job_id: str, request: Request) -> Response:
         """Put the bundle into the folder of models that the operator has given for it."""
-        check_origin(request, state.settings)
-        jobs = _jobs(state)
-        job = jobs.get(job_id)
+        jobs, job = await _changeable(state, job_id, request)
         await jobs.publish(job)
         return json_response({"job": jobs.describe(job)})
 
     @routes.delete("/jobs/{job_id}", summary="Delete a job", response_model=None)
     async def delete(job_id: str, request: Request) -> Response:
         """Remove a job and its files; a job that has not ended is cancelled first."""
-        check_origin(request, state.settings)
-        jobs = _jobs(state)
-        await jobs.delete(jobs.get(job_id))
+        jobs, job = await _changeable(state, job_id, request)
+        await jobs.delete(job)
         return Response(status_code=204)
 
     @routes.head("/jobs/{job_id}/files/{name}", include_in_schema=False, response_model=None)
     @routes.get("/jobs/{job_id}/files/{name}", summary="Download a file of a job", response_model=None)
     async def file(request: Request, job_id: str, name: str) -> Response:
         """A file of a job, or a range of it: its report, its bundle, its features, its log and others."""
-        found = await in_thread(_open_file, _jobs(state), job_id, name, discard=OpenFile.close)
+        jobs = _jobs(state)
+        await state.guard.check_known(request)
+        found = await in_thread(_open_file, jobs, job_id, name, discard=OpenFile.close)
         return await answer_file(request, found, digests)
 
     return routes
+
+
+async def _changeable(state: State, job_id: str, request: Request) -> tuple[Jobs, Job]:
+    """The job that a request may change."""
+    check_origin(request, state.settings)
+    jobs = _jobs(state)
+    await state.guard.check_known(request)
+    job = jobs.get(job_id)
+    await state.guard.check_control(request, job.model)
+    return jobs, job
 
 
 def _jobs(state: State) -> Jobs:
@@ -172,8 +184,10 @@ async def _submit(jobs: Jobs, request: Request, state: State) -> Job:
         form = await read_form(request.headers["content-type"], pieces)
         parameters += form.fields
         parsed, name = _read(parameters, form.file_name, _TABLES.get(form.media_type, ""))
+        await state.guard.check_control(request, parsed.model)
         return await jobs.submit(parsed, name, form.content, length=length)
     parsed, name = _read(parameters, "", _TABLES[media_type])
+    await state.guard.check_control(request, parsed.model)
     return await jobs.submit(parsed, name, pieces, length=length)
 
 

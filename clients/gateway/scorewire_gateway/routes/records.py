@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from starlette.requests import Request
 from starlette.responses import Response
 
 from scorewire import Code
@@ -37,6 +38,7 @@ def router(state: State) -> APIRouter:
 
     @routes.get("/records", summary="The last predictions", response_model=None)
     async def latest(
+        request: Request,
         model: Annotated[str, Query(max_length=_MAX_NAME, description="a model's name; all models")] = "",
         limit: Annotated[int, Query(ge=1, le=_MAX_LIMIT, description="the most rows")] = 20,
     ) -> Response:
@@ -44,10 +46,13 @@ def router(state: State) -> APIRouter:
 
         `truncated` is true if older rows were left out because the answer would be too long.
         """
-        return _answer(await _on(known).latest(limit, model))
+        records = _on(known)
+        observed = await state.guard.observed(request, model)
+        return _answer(_seen(await records.latest(limit, model), observed))
 
     @routes.get("/records/{prediction_id}", summary="One prediction", response_model=None)
     async def find(
+        request: Request,
         prediction_id: str,
         limit: Annotated[int, Query(ge=1, le=_MAX_LIMIT, description="the most rows")] = 100,
     ) -> Response:
@@ -60,7 +65,8 @@ def router(state: State) -> APIRouter:
                 "the id of a prediction has the form <uuid>-<number>", reason="INVALID_ARGUMENT"
             ) from None
         # One more than is told, to know whether there are more.
-        rows = await records.find(wanted, limit + 1)
+        observed = await state.guard.observed(request, "")
+        rows = _seen(await records.find(wanted, limit + 1), observed)
         if not rows:
             raise RequestError(
                 "no prediction with this id is recorded; a server takes a second to record one, and its"
@@ -71,6 +77,11 @@ def router(state: State) -> APIRouter:
         return _answer(rows[:limit], truncated=len(rows) > limit)
 
     return routes
+
+
+def _seen(rows: list[dict[str, Any]], observed: frozenset[str] | None) -> list[dict[str, Any]]:
+    """The rows of the models that a caller may observe."""
+    return rows if observed is None else [row for row in rows if row["model"] in observed]
 
 
 def _on(records: Records | None) -> Records:

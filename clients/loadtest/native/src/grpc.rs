@@ -40,6 +40,9 @@ pub(crate) fn request_fields(settings: &Settings) -> RequestFields {
         ("content-type", "application/grpc".to_owned()),
         ("user-agent", settings.user_agent.clone()),
     ];
+    if let Some(shown) = &settings.authorization {
+        fields.push(("authorization", shown.clone()));
+    }
     // A stream lasts as long as the run.
     if settings.streams.is_none() {
         fields.push(("grpc-timeout", timeout));

@@ -27,6 +27,7 @@ struct SettingsParts {
     tls: Option<TlsParts>,
     path: String,
     user_agent: String,
+    authorization: Option<String>,
     /// The requests, and the number of rows of each.
     calls: Vec<(PyBackedBytes, u64)>,
     volatile_fields: Vec<u64>,
@@ -92,6 +93,7 @@ impl SettingsParts {
             tls: tls.transpose()?,
             path: self.path,
             user_agent: self.user_agent,
+            authorization: self.authorization,
             calls: self.calls.into_iter().map(framed).collect::<PyResult<_>>()?,
             volatile_fields: self.volatile_fields,
             connections: self.connections,

@@ -36,6 +36,8 @@ pub(crate) struct Settings {
     /// The method: of unary calls, or of streams where there are `streams`.
     pub(crate) path: String,
     pub(crate) user_agent: String,
+    /// What all requests show of who calls.
+    pub(crate) authorization: Option<String>,
     pub(crate) calls: Arc<[PreparedCall]>,
     /// The numbers of the fields of a response that differ with each call.
     pub(crate) volatile_fields: Vec<u64>,

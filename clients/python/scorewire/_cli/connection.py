@@ -10,16 +10,18 @@ import click
 
 from scorewire._channels import TLS
 from scorewire._client import Client
+from scorewire._credentials import Token
 from scorewire.options import explained
 
 
 @contextmanager
-def connected(address: str, *, tls: TLS | None, **settings: Any) -> Iterator[Client]:
+def connected(address: str, *, tls: TLS | None, token: Token | None, **settings: Any) -> Iterator[Client]:
     """A client while the block runs; a failed call ends the command with a message for its user.
 
     Args:
         address: HOST:PORT of the server, or unix:PATH.
         tls: as in `Client`.
+        token: as in `Client`.
         settings: other arguments of `Client`.
 
     Raises:
@@ -27,7 +29,7 @@ def connected(address: str, *, tls: TLS | None, **settings: Any) -> Iterator[Cli
         ClickException: a call in the block failed.
     """
     try:
-        client = Client(address, tls=tls, **settings)
+        client = Client(address, tls=tls, token=token, **settings)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     with explained(address), client:

@@ -15,6 +15,7 @@ from scorewire._cli import console
 from scorewire._cli.connection import connected
 from scorewire._cli.extras import require_extra
 from scorewire._client import Client
+from scorewire._credentials import Token
 from scorewire._models import ModelStatus
 from scorewire._statistics import RouteStatistics
 from scorewire.options import server_options
@@ -33,9 +34,9 @@ def _command(group: click.Group, name: str) -> Callable[[Callable[..., None]], c
     def add(command: Callable[..., None]) -> click.Command:
         @server_options
         @wraps(command)
-        def run(*, address: str, tls: TLS | None, **others: Any) -> None:
+        def run(*, address: str, tls: TLS | None, token: Token | None, **others: Any) -> None:
             require_extra("models")
-            with connected(address, tls=tls) as client:
+            with connected(address, tls=tls, token=token) as client:
                 command(client, **others)
 
         return group.command(name)(run)

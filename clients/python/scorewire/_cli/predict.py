@@ -13,6 +13,7 @@ import click
 from scorewire._channels import TLS
 from scorewire._cli.connection import connected
 from scorewire._cli.extras import require_extra
+from scorewire._credentials import Token
 from scorewire._errors import ScorewireError
 from scorewire.options import server_options
 from scorewire.tables import (
@@ -79,6 +80,7 @@ def predict(
     ids: bool,
     timeout: float,
     tls: TLS | None,
+    token: Token | None,
 ) -> None:
     """Score a CSV or Parquet file through a server.
 
@@ -99,7 +101,7 @@ def predict(
         if path.suffix.lower() not in SUFFIXES:
             raise click.UsageError(f"{option} ends in .csv or .parquet, and {path} does not")
     with (
-        connected(address, tls=tls, timeout=timeout) as client,
+        connected(address, tls=tls, token=token, timeout=timeout) as client,
         _explained(batch_rows),
         open_table(input_path) as source,
     ):

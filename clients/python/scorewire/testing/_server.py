@@ -63,6 +63,9 @@ class FakeServer:
         credentials: TLS credentials; None for connections without TLS.
         port: the port to listen on; 0 for any that is free.
         max_message_bytes: the largest message; -1 for no limit.
+        api_keys: the keys, or other bearer tokens, of which each call but that of the health service must
+            show one; empty for none. They are in `self.api_keys`, and may be replaced: calls with others
+            then fail with UNAUTHENTICATED.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class FakeServer:
         credentials: grpc.ServerCredentials | None = None,
         port: int = 0,
         max_message_bytes: int = -1,
+        api_keys: Iterable[str] = (),
     ) -> None:
         self.calls: list[ReceivedCall] = []
         self.delay = 0.0
@@ -78,6 +82,7 @@ class FakeServer:
         self.serving = True
         self.max_rows = 0
         self.records = False
+        self.api_keys = frozenset(api_keys)
         self._writer, self._sequence = uuid4(), itertools.count()
         self._max_message_bytes = max_message_bytes
         self._models: dict[str, dict[str, FakeModel]] = defaultdict(dict)
@@ -183,7 +188,7 @@ class FakeServer:
         }
         handlers = {
             method.path: grpc.unary_unary_rpc_method_handler(
-                _aborting(answer),
+                _aborting(answer if method is HEALTH else self._admitting(answer)),
                 request_deserializer=request.FromString,
                 response_serializer=_serialize,
             )
@@ -195,6 +200,20 @@ class FakeServer:
             response_serializer=_serialize,
         )
         return _Handlers(handlers)
+
+    def _admit(self, metadata: Pairs) -> None:
+        if not self.api_keys:
+            return
+        shown = [value for key, value in metadata if key == "authorization"]
+        if not (len(shown) == 1 and str(shown[0]).removeprefix("Bearer ") in self.api_keys):
+            raise _failure(Code.UNAUTHENTICATED, "UNAUTHENTICATED", "the call has no valid credential")
+
+    def _admitting(self, answer: Callable[[Any, Pairs], Message]) -> Callable[[Any, Pairs], Message]:
+        def admitted(request: Any, metadata: Pairs) -> Message:
+            self._admit(metadata)
+            return answer(request, metadata)
+
+        return admitted
 
     def _predict(
         self, request: prediction_pb2.PredictRequest, metadata: Pairs
@@ -208,6 +227,7 @@ class FakeServer:
         for message in requests:
             answer = prediction_pb2.PredictStreamResponse(correlation_id=message.correlation_id)
             try:
+                self._admit(metadata)
                 self._maybe_fail("PredictStream")
             except _FailedCallError as error:
                 context.abort_with_status(_GrpcStatus(error.status))
