@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import pytest
+from cryptography import x509
 
-from scorewire import TLS, Client, UnauthenticatedError, UnavailableError
+from scorewire import TLS, Client, PermissionDeniedError, UnauthenticatedError, UnavailableError
 from tests.bundles import expected_value, write_sum_bundle
 from tests.certificates import Certificates, ClientAuthority, ClientCertificate, make_certificates
 from tests.conformance.engines import ENGINES
@@ -76,10 +79,32 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+# A principal by a SPIFFE id, and one by a DNS name without a right to the model.
+ACCESS = """
+[open]
+metrics = true
+
+[principals.shop]
+predict = ["sum"]
+[[principals.shop.certificates]]
+uri = "spiffe://test/shop"
+
+[principals.game]
+predict = ["game-*"]
+[[principals.game.certificates]]
+dns = "game.internal"
+"""
+
+
 @contextmanager
-def _asking(tmp_path: Path, models: Path, engine: str, *, lists: bool = False) -> Iterator[Asking]:
+def _asking(
+    tmp_path: Path, models: Path, engine: str, *, lists: bool = False, access: bool = False
+) -> Iterator[Asking]:
     made, authority = make_certificates(tmp_path), ClientAuthority(tmp_path)
     flags = (*made.server_flags(), "--tls-client-ca", authority.file, "--engine", engine)
+    if access:
+        (tmp_path / "access.toml").write_text(ACCESS, encoding="utf-8")
+        flags += ("--access", tmp_path / "access.toml")
     if lists:
         (tmp_path / "crl.pem").write_bytes(authority.revocation_list())
         flags += ("--tls-client-crl", tmp_path / "crl.pem")
@@ -139,6 +164,56 @@ def test_authorities_are_replaced_and_old_connections_go_on(
             assert not asking.answers(shop)
             assert asking.answers(late_shop)
             assert next(stream).score == before.predict("sum", ROW).score == SCORE
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_names_in_a_certificate_say_who_calls(tmp_path: Path, models: Path, engine: str) -> None:
+    with _asking(tmp_path, models, engine, access=True) as asking:
+        authority = asking.authority
+        with asking.client(authority.issue("shop")) as client:
+            assert client.predict("sum", ROW).score == SCORE
+            assert [each.score for each in client.predict_stream("sum", [ROW] * 2)] == [SCORE] * 2
+            assert [model.name for model in client.models()] == ["sum"]
+        game = authority.issue("other", x509.DNSName("game.internal"))
+        with asking.client(game) as client, pytest.raises(PermissionDeniedError):
+            client.predict("sum", ROW)
+        # The common name says nothing.
+        with asking.client(authority.issue("stranger")) as client:
+            for call in (lambda: client.predict("sum", ROW), client.models):
+                with pytest.raises(UnauthenticatedError):
+                    call()
+            assert client.health()
+        if engine == "native":
+            with asking.client(None) as client:
+                with pytest.raises(UnauthenticatedError):
+                    client.predict("sum", ROW)
+                assert client.health()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_calls_of_open_connections_end_with_their_certificate(
+    tmp_path: Path, models: Path, engine: str
+) -> None:
+    with _asking(tmp_path, models, engine, lists=True, access=True) as asking:
+        shop = asking.authority.issue("shop")
+        with asking.client(shop) as before:
+            more = Event()
+
+            def rows() -> Iterator[dict[str, Any]]:
+                yield ROW
+                more.wait(60)
+
+            stream = before.predict_stream("sum", rows())
+            assert next(stream).score == SCORE
+            asking.replace(tmp_path / "crl.pem", asking.authority.revocation_list(shop))
+            try:
+                with pytest.raises(UnauthenticatedError):
+                    next(stream)
+            finally:
+                more.set()
+            with pytest.raises(UnauthenticatedError):
+                before.predict("sum", ROW)
+        assert not asking.answers(shop)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
