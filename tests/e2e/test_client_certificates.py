@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+import grpc
 import pytest
 from cryptography import x509
 
@@ -18,7 +19,9 @@ from scorewire import TLS, Client, PermissionDeniedError, UnauthenticatedError, 
 from tests.bundles import expected_value, write_sum_bundle
 from tests.certificates import Certificates, ClientAuthority, ClientCertificate, make_certificates
 from tests.conformance.engines import ENGINES
+from tests.conformance.wire import PREDICT_STREAM
 from tests.processes import ServerProcess, run_command, serving, wait_until
+from tests.scorewire_server.engine.running import MESSAGE
 
 ROW = {"x0": 1.0, "x1": 2.0, "country": "de"}
 SCORE = expected_value([1.0, 2.0], "de")
@@ -50,6 +53,13 @@ class Asking:
             server_name="localhost",
         )
         return Client(self.server.address, tls=tls, timeout=60)
+
+    def channel(self, shown: ClientCertificate) -> grpc.Channel:
+        """A channel with a connection of its own that shows a certificate."""
+        files = (self._made.authority, shown.key, shown.chain)
+        credentials = grpc.ssl_channel_credentials(*(each.read_bytes() for each in files))
+        options = [("grpc.ssl_target_name_override", "localhost"), ("grpc.use_local_subchannel_pool", 1)]
+        return grpc.secure_channel(self.server.address, credentials, options)
 
     def answers(self, shown: ClientCertificate | None) -> bool:
         """Whether the server answers a new client."""
@@ -196,23 +206,26 @@ def test_calls_of_open_connections_end_with_their_certificate(
 ) -> None:
     with _asking(tmp_path, models, engine, lists=True, access=True) as asking:
         shop = asking.authority.issue("shop")
-        with asking.client(shop) as before:
-            more = Event()
+        ended = Event()
 
-            def rows() -> Iterator[dict[str, Any]]:
-                yield ROW
-                more.wait(60)
+        def messages() -> Iterator[bytes]:
+            yield MESSAGE
+            ended.wait(60)
 
-            stream = before.predict_stream("sum", rows())
-            assert next(stream).score == SCORE
+        with asking.channel(shop) as channel, asking.client(shop) as client:
+            stream: Any = channel.stream_stream(PREDICT_STREAM)
+            answers = stream(messages(), timeout=60)
+            assert next(answers)
+            assert client.predict("sum", ROW).score == SCORE
             asking.replace(tmp_path / "crl.pem", asking.authority.revocation_list(shop))
             try:
-                with pytest.raises(UnauthenticatedError):
-                    next(stream)
+                with pytest.raises(grpc.RpcError):
+                    next(answers)
             finally:
-                more.set()
+                ended.set()
+            assert answers.code() == grpc.StatusCode.UNAUTHENTICATED
             with pytest.raises(UnauthenticatedError):
-                before.predict("sum", ROW)
+                client.predict("sum", ROW)
         assert not asking.answers(shop)
 
 
