@@ -156,7 +156,7 @@ class App:
             lambda: self._engine.statistics,
             lambda: self._catalog.snapshot,
             self._certificates,
-            callers=self._callers,
+            access=None if self._callers is None else self._callers.access,
             records=self._records,
             traces=self._traces,
         )

@@ -19,7 +19,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from scorewire_contract.service.logs import log_counts
-from scorewire_server.callers import Callers
+from scorewire_server.access.access import Access
 from scorewire_server.certificates import Certificates
 from scorewire_server.engine.factory import EngineKind
 from scorewire_server.engine.port import Certificate
@@ -50,7 +50,7 @@ class Metrics(Collector):
         snapshot: Callable[[], Snapshot],
         certificates: Certificates | None = None,
         *,
-        callers: Callers | None = None,
+        access: Access | None = None,
         records: Records | None = None,
         traces: Traces | None = None,
     ) -> None:
@@ -58,7 +58,7 @@ class Metrics(Collector):
         self._statistics = statistics
         self._snapshot = snapshot
         self._certificates = certificates
-        self._callers = callers
+        self._access = access
         self._records = records
         self._traces = traces
         self.registry = CollectorRegistry(auto_describe=False)
@@ -80,9 +80,9 @@ class Metrics(Collector):
         if statistics.transport is not None:
             yield from _collect_transport(statistics.transport)
         yield from _collect_versions(statistics)
-        if self._callers is not None:
+        if self._access is not None:
             yield from _collect_principals(statistics)
-            yield from _collect_access(self._callers)
+            yield from _collect_access(self._access)
         yield _collect_states(snapshot)
         yield _collect_missing(snapshot)
         yield from _collect_log()
@@ -204,20 +204,20 @@ def _collect_principals(statistics: Statistics) -> Iterable[Metric]:
     return calls, rows, refused, credentials
 
 
-def _collect_access(callers: Callers) -> Iterable[Metric]:
+def _collect_access(access: Access) -> Iterable[Metric]:
     reloads = CounterMetricFamily(
         "scorewire_access_reloads",
         "Changes of the files that say who may call: taken, or refused since they cannot be used.",
         labels=["result"],
     )
-    reloads.add_metric(["taken"], callers.replaced)
-    reloads.add_metric(["refused"], callers.refused)
+    reloads.add_metric(["taken"], access.replaced)
+    reloads.add_metric(["refused"], access.refused)
     fetches = CounterMetricFamily(
         "scorewire_access_key_fetches",
         "How many times the keys of an issuer of tokens were fetched.",
         labels=["issuer", "result"],
     )
-    for (issuer, result), count in callers.fetches.items():
+    for (issuer, result), count in access.fetches.items():
         fetches.add_metric([issuer, result], count)
     return reloads, fetches
 

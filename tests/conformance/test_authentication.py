@@ -515,13 +515,16 @@ async def test_refused_predictions_count_as_calls_without_a_version(start: Start
 
 
 async def test_a_certificate_counts_where_there_is_no_entry(
-    start: Start, control: Control, tmp_path: Path
+    start: Start, control: Control, tmp_path: Path, engine: str
 ) -> None:
     made, authority = make_certificates(tmp_path), ClientAuthority(tmp_path)
     files = {"tls_cert": made.server, "tls_key": made.server_key, "tls_client_ca": authority.file}
     running = await start(**files)
     shop, other = authority.issue("shop"), authority.issue("other")
     for shown, lets_in in ((shop, True), (other, False), (None, False)):
+        # grpc in Python cannot ask for a certificate without requiring one.
+        if shown is None and engine == "reference":
+            continue
         pair = (None, None) if shown is None else (shown.key.read_bytes(), shown.chain.read_bytes())
         credentials = grpc.ssl_channel_credentials(made.authority.read_bytes(), *pair)
         async with aio.secure_channel(

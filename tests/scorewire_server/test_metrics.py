@@ -4,6 +4,8 @@ import platform
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from google.rpc import code_pb2
@@ -20,9 +22,11 @@ from scorewire_server.engine.snapshot import VersionRecord
 from scorewire_server.engine.snapshot_builder import build_snapshot
 from scorewire_server.engine.statistics import (
     BUCKETS_SECONDS,
+    CREDENTIAL_CAUSES,
     CallKey,
     CallStatistics,
     Histogram,
+    PrincipalStatistics,
     Statistics,
     Transport,
     VersionStatistics,
@@ -170,7 +174,16 @@ def test_the_page_of_metrics_names_each_with_its_labels(sum_bundle: Bundle, tmp_
         row_errors={errors_pb2.ERROR_REASON_MISSING_VALUE: 1}
     )
     traces = Traces(Settings(traces="http://127.0.0.1:4317"), lambda: None)
+    statistics.principals["shop"] = PrincipalStatistics()
+    statistics.credentials_refused = dict.fromkeys(CREDENTIAL_CAUSES, 0)
+    access: Any = SimpleNamespace(replaced=1, refused=0, fetches={("https://login.example/", "ok"): 1})
     metrics = Metrics(
-        ENGINE, lambda: statistics, lambda: snapshot, certificates, records=records, traces=traces
+        ENGINE,
+        lambda: statistics,
+        lambda: snapshot,
+        certificates,
+        access=access,
+        records=records,
+        traces=traces,
     )
     assert told_metrics(generate_latest(metrics.registry).decode()) == documented_metrics()

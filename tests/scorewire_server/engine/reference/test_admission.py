@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 from google.rpc import code_pb2
+from structlog.testing import capture_logs
 
 from scorewire_contract.bundle import Bundle
 from scorewire_proto.v1 import errors_pb2, prediction_pb2
-from scorewire_server.engine.access import Grant, Patterns, Principal, Right
+from scorewire_server.engine.access import Grant, Patterns, Principal, Rate, Right
 from scorewire_server.engine.encodings.methods import PREDICT, PREDICT_STREAM
+from scorewire_server.engine.interpreted.limits import Gcra
 from scorewire_server.engine.reference import admission
 from scorewire_server.engine.reference.engine import ReferenceEngine
 from tests.conformance.wire import PREDICT as PREDICT_PATH
@@ -141,17 +143,21 @@ async def test_a_model_without_the_right_is_refused_whether_it_exists_or_not(run
 
 
 async def test_refused_calls_that_change_something_are_told_to_the_control_plane_within_bounds(
-    running: RunningEngine, verifier: Verifier
+    running: RunningEngine, verifier: Verifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(admission, "_TOLD", Rate(1e-3, 64))
     for path in (UNARY, STREAM, PREDICT_PATH, UNKNOWN):
         await reason(running.unary(path=path))
     assert [path for path, _ in verifier.refused] == [UNARY]
     assert verifier.refused[0][1].host == "127.0.0.1"
-    await asyncio.gather(*(reason(running.unary(path=UNARY)) for _ in range(500)))
-    untold = running.engine._admission.untold
-    assert 0 < len(verifier.refused) < 501
-    assert len(verifier.refused) + untold == 501
-    assert running.engine._admission.refused["missing"] == 504
+    with capture_logs() as logged:
+        await asyncio.gather(*(reason(running.unary(path=UNARY)) for _ in range(100)))
+        assert len(verifier.refused) == 64
+        running.engine._admission._told = Gcra()
+        await reason(running.unary(path=UNARY))
+    assert len(verifier.refused) == 65
+    assert [(line["log_level"], line["calls"]) for line in logged] == [("warning", 37)]
+    assert running.engine.statistics.credentials_refused["missing"] == 105
 
 
 @asynccontextmanager
