@@ -151,7 +151,6 @@ class Predictor:
         """
         prediction = Prediction(method, context, len(data))
         if context.trace is not None:
-            context.trace.principal = context.principal_name
             prediction.trace = context.trace.of_message(prediction.began_ns)
         encoding = method.encoding
         call = None
