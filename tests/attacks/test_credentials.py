@@ -78,6 +78,7 @@ def asking(folder: Path, first: Answer | None = None, **more: Any) -> Iterator[A
                 "by-token": {"predict": ["*"], "tokens": [{"issuer": issuer.name, "subject": SUBJECT}]},
             },
             issuers=[issuer.entry(endpoint.url, cooldown_seconds=COOLDOWN_SECONDS)],
+            open={"metrics": True},
             **more,
         )
         flags = ("--engine", "native", "--access", file)

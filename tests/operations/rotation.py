@@ -38,7 +38,7 @@ class Secrets:
 
     def write(self) -> None:
         """Write the access file."""
-        write_access(self.folder / "access.toml", self.principals)
+        write_access(self.folder / "access.toml", self.principals, open={"metrics": True})
 
     def new_certificate(self) -> None:
         """Replace the certificate in one step, as Kubernetes does."""
@@ -207,22 +207,25 @@ class Load:
             await stream.write(message.SerializeToString())
             data = await stream.read()
             if data is aio.EOF:
-                await _raise_end(stream)
+                break
             answer = prediction_pb2.PredictStreamResponse.FromString(data)
             assert answer.WhichOneof("result") == "response", answer
             self.seen.take(answer.response)
             await asyncio.sleep(_PAUSE_SECONDS)
         await stream.done_writing()
-        async for _ in stream:
-            raise AssertionError("an answer to nothing")
+        await _end(stream)
 
 
-async def _raise_end(stream: Any) -> None:
-    """Raise what a stream has ended with."""
-    raise aio.AioRpcError(
-        await stream.code(), await stream.initial_metadata(), await stream.trailing_metadata(),
-        details=await stream.details(),
-    )  # fmt: skip
+async def _end(stream: Any) -> None:
+    """Wait for the end of a stream without further answers.
+
+    Raises:
+        AioRpcError: it did not end with OK.
+    """
+    assert await stream.read() is aio.EOF
+    if (code := await stream.code()) is not grpc.StatusCode.OK:
+        metadata = await stream.initial_metadata(), await stream.trailing_metadata()
+        raise aio.AioRpcError(code, *metadata, details=await stream.details())
 
 
 @asynccontextmanager
@@ -320,6 +323,7 @@ async def revoke(folder: Path, engine: str, *, times: int) -> Seen:
                     found.secrets.write()
                     await found.until(key, answered=False)
                     async with asyncio.timeout(_TIMEOUT_SECONDS):
-                        assert await stream.code() is grpc.StatusCode.UNAUTHENTICATED
+                        code = await stream.code()
+                    assert code is grpc.StatusCode.UNAUTHENTICATED, (code, await stream.details())
         assert not load.seen.failed, load.seen.failed
         return load.seen
