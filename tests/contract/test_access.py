@@ -121,9 +121,13 @@ def test_calls_wait_for_the_limit_of_their_caller(connect: Any) -> None:
     client = connect("slow")
     assert [client.predict("sum", ROW).score for _ in range(5)] == [VALUE] * 5
     impatient = connect("slow", retries=Retries(limits=False))
-    with pytest.raises(ResourceExhaustedError) as caught:
+
+    def hurry() -> None:
         for _ in range(50):
             impatient.predict("sum", ROW)
+
+    with pytest.raises(ResourceExhaustedError) as caught:
+        hurry()
     assert caught.value.reason == "CALLER_LIMIT"
     assert 0 < (caught.value.retry_after or 0) <= 0.05
 

@@ -27,7 +27,7 @@ from scorewire_server.engine.revocations import Revocations
 from scorewire_server.settings import Settings
 
 # A change is in force after two looks that find it.
-_SECONDS_BETWEEN_LOOKS = 0.25
+_SECONDS_BETWEEN_LOOKS = 0.2
 _ACCESS, _REVOCATIONS = "access", "revocation lists"
 
 
