@@ -157,6 +157,7 @@ class App:
             lambda: self._catalog.snapshot,
             self._certificates,
             access=None if self._callers is None else self._callers.access,
+            audit=None if settings.audit is None else self._audit.counts,
             records=self._records,
             traces=self._traces,
         )

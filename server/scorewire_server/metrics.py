@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector
 from scorewire_contract.service.logs import log_counts
 from scorewire_server.access.access import Access
 from scorewire_server.certificates import Certificates
+from scorewire_server.control.audit import AuditCounts
 from scorewire_server.engine.factory import EngineKind
 from scorewire_server.engine.port import Certificate
 from scorewire_server.engine.snapshot import Snapshot, state_name
@@ -51,6 +52,7 @@ class Metrics(Collector):
         certificates: Certificates | None = None,
         *,
         access: Access | None = None,
+        audit: AuditCounts | None = None,
         records: Records | None = None,
         traces: Traces | None = None,
     ) -> None:
@@ -59,6 +61,7 @@ class Metrics(Collector):
         self._snapshot = snapshot
         self._certificates = certificates
         self._access = access
+        self._audit = audit
         self._records = records
         self._traces = traces
         self.registry = CollectorRegistry(auto_describe=False)
@@ -83,6 +86,8 @@ class Metrics(Collector):
         if self._access is not None:
             yield from _collect_principals(statistics)
             yield from _collect_access(self._access)
+        if self._audit is not None:
+            yield _collect_audit(self._audit)
         yield _collect_states(snapshot)
         yield _collect_missing(snapshot)
         yield from _collect_log()
@@ -220,6 +225,18 @@ def _collect_access(access: Access) -> Iterable[Metric]:
     for (issuer, result), count in access.fetches.items():
         fetches.add_metric([issuer, result], count)
     return reloads, fetches
+
+
+def _collect_audit(audit: AuditCounts) -> Metric:
+    lines = CounterMetricFamily(
+        "scorewire_audit_lines",
+        "Lines for the file of --audit: written, failed since the file cannot be written, or left out beyond"
+        " the limit of refused calls.",
+        labels=["result"],
+    )
+    for result, count in (("written", audit.written), ("failed", audit.failed), ("left_out", audit.left_out)):
+        lines.add_metric([result], count)
+    return lines
 
 
 def _collect_states(snapshot: Snapshot) -> Metric:

@@ -65,21 +65,25 @@ class Asking:
 
 
 @contextmanager
-def asking(folder: Path, first: Answer | None = None, **more: Any) -> Iterator[Asking]:
-    """A server whose issuer's endpoint begins with an answer."""
+def asking(
+    folder: Path, first: Answer | None = None, *, other: Issuer | None = None, **more: Any
+) -> Iterator[Asking]:
+    """A server whose issuer's endpoint begins with an answer, and perhaps with another issuer."""
     write_sum_bundle(folder / "models")
     key, issuer = Key.make(), Issuer.make(algorithm="EdDSA")
     with serving_jwks(issuer.jwks()) as endpoint:
         endpoint.answer = first or endpoint.answer
-        file = write_access(
-            folder / "access.toml",
-            {
-                "by-key": {"predict": ["*"], "control": ["*"], "keys": [key.entry()]},
-                "by-token": {"predict": ["*"], "tokens": [{"issuer": issuer.name, "subject": SUBJECT}]},
-            },
-            issuers=[issuer.entry(endpoint.url, cooldown_seconds=COOLDOWN_SECONDS)],
-            **more,
-        )
+        principals: dict[str, dict[str, Any]] = {
+            "by-key": {"predict": ["*"], "control": ["*"], "keys": [key.entry()]},
+            "by-token": {"predict": ["*"], "tokens": [{"issuer": issuer.name, "subject": SUBJECT}]},
+        }
+        issuers = [issuer.entry(endpoint.url, cooldown_seconds=COOLDOWN_SECONDS)]
+        if other is not None:
+            rule = {"issuer": other.name, "subject": "service-other"}
+            principals["by-other"] = {"predict": ["*"], "tokens": [rule]}
+            issuers.append(other.entry("other.json"))
+        opened = {"metrics": True}
+        file = write_access(folder / "access.toml", principals, issuers=issuers, open=opened, **more)
         flags = ("--engine", "native", "--access", file)
         with serving(folder, folder / "models", *flags) as server:
             yield Asking(server, key, issuer, endpoint)
@@ -236,3 +240,15 @@ def test_an_issuer_that_changes_its_key_is_followed_and_the_old_key_ends(tmp_pat
         token = new.token(SUBJECT)
         wait_until(lambda: asked.ends(token) is None, "the new key to be fetched")
         wait_until(lambda: asked.ends(old.token(SUBJECT)) == UNAUTHENTICATED, "the old key to end")
+
+
+def test_an_issuer_that_hangs_does_not_hold_up_tokens_of_another_one(tmp_path: Path) -> None:
+    other = Issuer.make("https://other.example/", "ES256")
+    (tmp_path / "other.json").write_text(other.jwks_text(), encoding="utf-8")
+    with asking(tmp_path, jwks_server.hang, failures=AMPLE, other=other) as asked, ExitStack() as open_:
+        for token in forged_tokens(asked.issuer, "unknown keys of the issuer", 2 * MOST_QUESTIONS):
+            connection = open_.enter_context(http2.Connection(asked.server.address))
+            connection.take_settings()
+            connection.send(http2.call(1, PREDICT, REQUEST, bearer(token)))
+        for number in range(20):
+            assert asked.ends(other.token("service-other", jti=number)) is None

@@ -48,9 +48,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 class Facade:
     """Both clients behind one interface, with blocking calls."""
 
-    def __init__(self, kind: type[Client | AsyncClient], address: str) -> None:
+    def __init__(self, kind: type[Client | AsyncClient], address: str, **settings: Any) -> None:
         self.runner = asyncio.Runner()
-        self.client = kind(address)
+        self.client = kind(address, **settings)
 
     def __getattr__(self, name: str) -> Any:
         def call(*args: Any, **kwargs: Any) -> Any:

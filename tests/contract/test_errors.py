@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 import scorewire
@@ -26,6 +28,9 @@ EXPECTED: dict[type[Exception], tuple[str, type[scorewire.ScorewireError]]] = {
     errors.TooManyRowsError: ("TOO_MANY_ROWS", scorewire.ResourceExhaustedError),
     errors.TooManyInFlightError: ("TOO_MANY_IN_FLIGHT", scorewire.ResourceExhaustedError),
     errors.RunStoppedError: ("RUN_STOPPED", scorewire.ResourceExhaustedError),
+    errors.UnauthenticatedError: ("UNAUTHENTICATED", scorewire.UnauthenticatedError),
+    errors.PermissionDeniedError: ("PERMISSION_DENIED", scorewire.PermissionDeniedError),
+    errors.CallerLimitError: ("CALLER_LIMIT", scorewire.ResourceExhaustedError),
     errors.OverloadedError: ("OVERLOADED", scorewire.ResourceExhaustedError),
     errors.DeadlineExceededError: ("DEADLINE_EXCEEDED", scorewire.DeadlineExceededError),
     RuntimeError: ("INTERNAL", scorewire.InternalError),
@@ -54,14 +59,15 @@ def test_every_reason_of_a_call_has_an_exception() -> None:
 def test_the_sdk_raises_what_the_server_meant(kind: type[Exception]) -> None:
     reason, sdk_kind = EXPECTED[kind]
     if issubclass(kind, errors.CallError):
-        raised: Exception = kind(
-            "what to do", violations=[errors.Violation("rows[3].country", "is missing")], model="m"
-        )
+        violations = [errors.Violation("rows[3].country", "is missing")]
+        retry: dict[str, Any] = {"retry_seconds": 1.5} if kind is errors.CallerLimitError else {}
+        raised: Exception = kind("what to do", violations=violations, model="m", **retry)
     else:
         raised = kind("a secret of the server")
     error = error_from_status(errors.to_status(raised))
     assert type(error) is sdk_kind
     assert error.reason == reason
+    assert error.retry_after == (1.5 if kind is errors.CallerLimitError else None)
     if kind is RuntimeError:
         assert "secret" not in error.message
         assert error.violations == ()

@@ -151,7 +151,7 @@ def _algorithms() -> dict[str, Make]:
             if algorithm != keys()[key_id].algorithm:
                 made[f"signature of {key_id}, alg {algorithm!a}"] = with_header(key_id, alg=algorithm)
     for algorithm in ("RS384", "RS512", "PS256", "PS384", "PS512"):
-        for shown in {algorithm, "RS256"}:
+        for shown in (algorithm, "RS256"):
 
             def make(now: float, algorithm: str = algorithm, shown: str = shown) -> bytes:
                 key = keys()["rsa"]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tests import bundles
+from tests.access_files import new_key
 from tests.docs.pages import ROOT, read_blocks
 from tests.docs.world import make_world
 from tests.go.building import CLIENT, Programs, build, build_one
@@ -64,6 +66,7 @@ def main() -> int:
                     print(f"grpcurl lists, describes and calls {SERVICE} of the {engine} engine", flush=True)
                 if ghz is not None:
                     print(f"ghz has of the {engine} engine: {_ghz(ghz, server.address)}", flush=True)
+            good &= _shows_a_key(folder / f"{engine}-access", programs, engine, folder / "models")
             good &= _loses_no_call(folder / engine, programs, engine)
         good &= _runs_the_snippet(folder / "snippet")
     return int(not good)
@@ -90,6 +93,31 @@ def _scores_a_row(programs: Programs, engine: str, address: str) -> bool:
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     print(f"the Go client of the {engine} engine says: {said.strip()}", flush=True)
     return said.split() == [f"{bundles.expected_value(NUMBERS, COUNTRY):g}", "1.0.0"]
+
+
+def _shows_a_key(folder: Path, programs: Programs, engine: str, models: Path) -> bool:
+    """Whether a server with --access takes the key of the access file, and nothing else."""
+    folder.mkdir()
+    access = folder / "access.toml"
+    key = new_key(access, "shop", predict="sum")
+    other = new_key(access, "stock", predict="stock-*")
+    shown = {}
+    with serving(folder, models, "--engine", engine, "--access", str(access)) as server:
+        for given in (key, other, key[:-1] + "g", ""):
+            done = subprocess.run(
+                [programs.one_row, server.address],
+                check=False,
+                capture_output=True,
+                text=True,
+                env={**os.environ, "SCOREWIRE_API_KEY": given},
+            )
+            shown[given] = done.stdout.strip() or done.stderr
+    print(f"with a key, the {engine} engine tells the Go client: {shown[key]}", flush=True)
+    return (
+        shown[key].split() == [f"{bundles.expected_value(NUMBERS, COUNTRY):g}", "1.0.0"]
+        and "code = PermissionDenied" in shown[other]
+        and all("code = Unauthenticated" in shown[wrong] for wrong in (key[:-1] + "g", ""))
+    )
 
 
 def _answers_a_burst(programs: Programs, engine: str, address: str) -> bool:

@@ -24,24 +24,28 @@ from tests.processes import ServerProcess, serving
 
 _TIMEOUT_SECONDS = 60
 _CALLERS = 4
+# The name in the certificates of a caller that shows no key.
+CLIENT = "machine.example"
 _PAUSE_SECONDS = 0.02
 _NEVER_SHARED = [("grpc.use_local_subchannel_pool", 1)]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Secrets:
-    """The files that an operator changes: the access file, and the certificate and its key in `current`."""
+    """What an operator changes: the access file, the server's certificate in `current`, and the client's."""
 
     folder: Path
     authority: trustme.CA
     principals: dict[str, dict[str, Any]]
+    client: trustme.LeafCert
 
     def write(self) -> None:
         """Write the access file."""
-        write_access(self.folder / "access.toml", self.principals)
+        write_access(self.folder / "access.toml", self.principals, open={"metrics": True})
 
-    def new_certificate(self) -> None:
-        """Replace the certificate in one step, as Kubernetes does."""
+    def new_certificates(self) -> None:
+        """Replace the client's certificate, and the server's in one step, as Kubernetes does."""
+        self.client = self.authority.issue_cert(CLIENT)
         place = Path(tempfile.mkdtemp(dir=self.folder))
         made = self.authority.issue_cert("localhost", "127.0.0.1")
         made.cert_chain_pems[0].write_to_path(str(place / "tls.crt"))
@@ -65,8 +69,13 @@ class Guarded:
         return self.server.metrics()["scorewire_tls_reloads_total", frozenset({("result", "taken")})]
 
     def channel(self) -> aio.Channel:
-        """A connection of its own."""
-        credentials = grpc.ssl_channel_credentials(self.secrets.authority.cert_pem.bytes())
+        """A connection of its own, which shows the client's certificate."""
+        client = self.secrets.client
+        credentials = grpc.ssl_channel_credentials(
+            self.secrets.authority.cert_pem.bytes(),
+            client.private_key_pem.bytes(),
+            client.cert_chain_pems[0].bytes(),
+        )
         return aio.secure_channel(self.server.address, credentials, options=_NEVER_SHARED)
 
     async def until(self, key: Key, *, answered: bool) -> None:
@@ -89,12 +98,18 @@ class Guarded:
 def guarded(folder: Path, engine: str, **principals: dict[str, Any]) -> Iterator[Guarded]:
     """Run a server whose certificate and access file can be replaced."""
     publish(folder / "models", "1.0.0")
-    secrets = Secrets(folder / "secret", trustme.CA(), principals)
+    authority = trustme.CA()
+    machine = {"predict": ["*"], "certificates": [{"dns": CLIENT}]}
+    secrets = Secrets(
+        folder / "secret", authority, {**principals, "machine": machine}, authority.issue_cert(CLIENT)
+    )
     secrets.write()
-    secrets.new_certificate()
+    secrets.new_certificates()
+    authority.cert_pem.write_to_path(str(folder / "authority.pem"))
     current = secrets.folder / "current"
-    flags = ("--tls-cert", current / "tls.crt", "--tls-key", current / "tls.key", "--engine", engine)
-    with serving(folder, folder / "models", *flags, "--access", secrets.folder / "access.toml") as server:
+    tls = ("--tls-cert", current / "tls.crt", "--tls-key", current / "tls.key")
+    access = ("--access", secrets.folder / "access.toml", "--tls-client-ca", folder / "authority.pem")
+    with serving(folder, folder / "models", *tls, *access, "--engine", engine) as server:
         yield Guarded(server, secrets)
 
 
@@ -109,11 +124,11 @@ async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(_PAUSE_SECONDS)
 
 
-async def _call(channel: aio.Channel, key: Key) -> prediction_pb2.PredictResponse:
+async def _call(channel: aio.Channel, key: Key | None) -> prediction_pb2.PredictResponse:
+    """Make a call with a key; without one, the certificate of the connection tells who calls."""
     method: Any = channel.unary_unary(PREDICT)
-    data = await method(
-        request(0).SerializeToString(), timeout=_TIMEOUT_SECONDS, metadata=aio.Metadata(*key.metadata)
-    )
+    metadata = None if key is None else aio.Metadata(*key.metadata)
+    data = await method(request(0).SerializeToString(), timeout=_TIMEOUT_SECONDS, metadata=metadata)
     return prediction_pb2.PredictResponse.FromString(data)
 
 
@@ -152,7 +167,7 @@ class Load:
         await _until(is_reached)
 
     def callers(self) -> list[Any]:
-        """The callers: some on connections that stay, one on a new connection each time, one on streams."""
+        """Some callers stay connected, one has streams, and one without a key connects for each call."""
         return [*(self._stay() for _ in range(_CALLERS)), self._come_and_go(), self._stream()]
 
     def stop(self) -> None:
@@ -171,21 +186,21 @@ class Load:
     async def _stay(self) -> None:
         async with self.guarded.channel() as channel:
             while not self._over:
-                await self._one(channel)
+                with self._show() as key:
+                    await self._one(channel, key)
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _come_and_go(self) -> None:
         while not self._over:
             async with self.guarded.channel() as channel:
-                await self._one(channel)
+                await self._one(channel, None)
             await asyncio.sleep(_PAUSE_SECONDS)
 
-    async def _one(self, channel: aio.Channel) -> None:
-        with self._show() as key:
-            try:
-                self.seen.take(await _call(channel, key))
-            except aio.AioRpcError as error:
-                self.seen.failed[f"{error.code().name}: {error.details()}"] += 1
+    async def _one(self, channel: aio.Channel, key: Key | None) -> None:
+        try:
+            self.seen.take(await _call(channel, key))
+        except aio.AioRpcError as error:
+            self.seen.failed[f"{error.code().name}: {error.details()}"] += 1
 
     async def _stream(self) -> None:
         async with self.guarded.channel() as channel:
@@ -207,22 +222,25 @@ class Load:
             await stream.write(message.SerializeToString())
             data = await stream.read()
             if data is aio.EOF:
-                await _raise_end(stream)
+                break
             answer = prediction_pb2.PredictStreamResponse.FromString(data)
             assert answer.WhichOneof("result") == "response", answer
             self.seen.take(answer.response)
             await asyncio.sleep(_PAUSE_SECONDS)
         await stream.done_writing()
-        async for _ in stream:
-            raise AssertionError("an answer to nothing")
+        await _end(stream)
 
 
-async def _raise_end(stream: Any) -> None:
-    """Raise what a stream has ended with."""
-    raise aio.AioRpcError(
-        await stream.code(), await stream.initial_metadata(), await stream.trailing_metadata(),
-        details=await stream.details(),
-    )  # fmt: skip
+async def _end(stream: Any) -> None:
+    """Wait for the end of a stream without further answers.
+
+    Raises:
+        AioRpcError: it did not end with OK.
+    """
+    assert await stream.read() is aio.EOF
+    if (code := await stream.code()) is not grpc.StatusCode.OK:
+        metadata = await stream.initial_metadata(), await stream.trailing_metadata()
+        raise aio.AioRpcError(code, *metadata, details=await stream.details())
 
 
 @asynccontextmanager
@@ -275,13 +293,13 @@ async def _rotate_key(guarded: Guarded, load: Load) -> None:
 
 
 async def _rotate_certificate(guarded: Guarded) -> None:
-    """Replace the certificate, and wait until new connections see it."""
+    """Replace the certificates, and wait until new connections see that of the server."""
     before = guarded.reloads()
 
     async def is_taken() -> bool:
         return await asyncio.to_thread(guarded.reloads) > before
 
-    guarded.secrets.new_certificate()
+    guarded.secrets.new_certificates()
     await _until(is_taken)
 
 
@@ -320,6 +338,7 @@ async def revoke(folder: Path, engine: str, *, times: int) -> Seen:
                     found.secrets.write()
                     await found.until(key, answered=False)
                     async with asyncio.timeout(_TIMEOUT_SECONDS):
-                        assert await stream.code() is grpc.StatusCode.UNAUTHENTICATED
+                        code = await stream.code()
+                    assert code is grpc.StatusCode.UNAUTHENTICATED, (code, await stream.details())
         assert not load.seen.failed, load.seen.failed
         return load.seen

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from scorewire_contract.bundle import Bundle
 from scorewire_proto.v1 import errors_pb2, models_pb2
 from scorewire_server.certificates import Certificates
+from scorewire_server.control.audit import AuditCounts
 from scorewire_server.engine.factory import EngineKind
 from scorewire_server.engine.port import Certificate
 from scorewire_server.engine.recording import RecordCounts
@@ -162,6 +163,13 @@ def test_the_ledger_of_records_becomes_families(tmp_path: Path) -> None:
     assert samples[_key("scorewire_record_problem")] == 0
 
 
+def test_the_lines_of_the_audit_are_counted() -> None:
+    audit = AuditCounts(written=3, failed=2, left_out=1)
+    samples = _scrape(Metrics(ENGINE, Statistics, lambda: build_snapshot([]), audit=audit))
+    for result, count in {"written": 3, "failed": 2, "left_out": 1}.items():
+        assert samples[_key("scorewire_audit_lines_total", result=result)] == count
+
+
 def test_the_page_of_metrics_names_each_with_its_labels(sum_bundle: Bundle, tmp_path: Path) -> None:
     records = Records(Settings(records=tmp_path / "records"), RecordCounts, lambda: None)
     certificates = Certificates(Settings(), lambda _: None)
@@ -183,6 +191,7 @@ def test_the_page_of_metrics_names_each_with_its_labels(sum_bundle: Bundle, tmp_
         lambda: snapshot,
         certificates,
         access=access,
+        audit=AuditCounts(),
         records=records,
         traces=traces,
     )

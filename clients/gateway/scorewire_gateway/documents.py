@@ -12,7 +12,15 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from scorewire import AsyncClient, Model, ModelStatus, NotFoundError, UnimplementedError
+from scorewire import (
+    AsyncClient,
+    Model,
+    ModelStatus,
+    NotFoundError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+    UnimplementedError,
+)
 from scorewire_gateway.calls import CallOptions
 from scorewire_gateway.json_values import to_text
 from scorewire_gateway.openapi import gateway_document, model_document, model_parts
@@ -56,12 +64,19 @@ class Documents:
         return found
 
     async def of_gateway(self, app: FastAPI, options: CallOptions) -> bytes:
-        """The document of all routes, and of the models that serve, as JSON.
+        """The document of all routes, and of the models that serve and the caller may know, as JSON.
+
+        A caller without a credential, such as a browser that opens /docs, gets the routes only.
 
         Raises:
-            ScorewireError: the server does not answer.
+            ScorewireError: the server does not answer, or does not take the caller's credential.
         """
-        statuses = await self._client.models(**options)
+        statuses: list[ModelStatus] = []
+        try:
+            statuses = await self._client.models(**options)
+        except UnauthenticatedError:
+            if any(key == "authorization" for key, _ in options["metadata"]):
+                raise
         serving = [each for each in statuses if each.default_version]
         gate = asyncio.Semaphore(_CALLS)
 
@@ -98,7 +113,7 @@ class Documents:
             return kept
         try:
             model = await self._client.model(status.name, status.default_version, **options)
-        except (NotFoundError, UnimplementedError):
+        except (NotFoundError, PermissionDeniedError, UnimplementedError):
             return None
         count = len(model.schema.features)
         if count > MAX_FEATURES:

@@ -34,8 +34,8 @@ AIM = 100_000
 # Another address than that of the honest callers.
 SOURCE = "127.0.0.2"
 _LEAD_SECONDS = 1.0
-# The endpoint's clock and the server's, and the way between them.
-_LEAST_GAP = 0.99
+# The endpoint notes a request later than the server makes it, and not always equally late.
+_LEAST_GAP = 0.9
 
 
 def measure(bench: Bench) -> list[Bar]:

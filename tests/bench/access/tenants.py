@@ -26,7 +26,7 @@ MOST_P99, LEAST_GOODPUT = 1.2, 0.95
 # Later answers are of no use to the quiet tenant.
 TIMEOUT_SECONDS = 1.0
 # Of a tenant without limits, which keeps every place taken.
-FLOOD_CONNECTIONS, FLOOD_IN_FLIGHT = 16, 512
+FLOOD_CONNECTIONS, FLOOD_IN_FLIGHT = 16, 64
 _MAX_OUTSTANDING = 4096
 # The loud tenant begins before the quiet one is measured, and ends after that.
 _LEAD_SECONDS, _TAIL_SECONDS = 0.3, 0.5

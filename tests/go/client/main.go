@@ -1,4 +1,4 @@
-// Scores a row by the typed service of the model "sum".
+// Scores a row by the typed service of the model "sum", with the API key in SCOREWIRE_API_KEY, if there is one.
 package main
 
 import (
@@ -14,8 +14,22 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
+// What each call shows to a server with --access.
+type apiKey string
+
+func (key apiKey) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Bearer " + string(key)}, nil
+}
+
+// Without TLS, only for a server on this machine.
+func (apiKey) RequireTransportSecurity() bool { return false }
+
 func main() {
-	connection, err := grpc.NewClient(os.Args[1], grpc.WithTransportCredentials(insecure.NewCredentials()))
+	options := []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}
+	if key := os.Getenv("SCOREWIRE_API_KEY"); key != "" {
+		options = append(options, grpc.WithPerRPCCredentials(apiKey(key)))
+	}
+	connection, err := grpc.NewClient(os.Args[1], options...)
 	if err != nil {
 		log.Fatal(err)
 	}

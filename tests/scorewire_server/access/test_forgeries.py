@@ -9,12 +9,12 @@ from structlog.testing import capture_logs
 
 from scorewire_server.access import verifier
 from scorewire_server.access.access import Access
-from scorewire_server.access.keys import find_key
 from scorewire_server.engine.access import Credential
 from scorewire_server.engine.peer import Peer
 from scorewire_server.settings import Settings
 from tests.forgeries.cases import forgeries, honest
 from tests.forgeries.world import API_KEY, SHOP, Token, write_world
+from tests.scorewire_server.access.issuing import grant_of_key
 
 PEER = Peer("192.0.2.7:4711")
 
@@ -46,7 +46,7 @@ async def test_a_forgery_is_refused(access: Access, case: Token) -> None:
     token = case.make(time.time())
     with capture_logs() as logs:
         assert await access.verify(_credential(token)) is None
-    assert find_key(access.table, token) is None
+    assert grant_of_key(access.table, token) is None
     # Neither a fault, nor silence beyond the limit of lines.
     assert {line["log_level"] for line in logs} <= {"info"}
     assert access.refused == 0
@@ -63,6 +63,6 @@ async def test_an_honest_token_is_accepted(access: Access, case: Token, principa
 
 
 def test_an_api_key_is_found_by_its_hash(access: Access) -> None:
-    grant = find_key(access.table, API_KEY.encode())
+    grant = grant_of_key(access.table, API_KEY.encode())
     assert grant is not None
     assert grant.principal.name == SHOP

@@ -88,6 +88,9 @@ class Uploads:
             )
         self._count += 1
         try:
+            # First, so that nothing is stored for a caller without a right to the model.
+            options = call_options(request, settings)
+            found = await self._state.client.model(model, version, **options)
             pieces = read_pieces(
                 request, max_bytes=settings.max_upload_bytes, max_stall_seconds=settings.max_stall_seconds
             )
@@ -95,11 +98,10 @@ class Uploads:
             try:
                 asked = _Asked(
                     upload=upload,
-                    model=model,
-                    version=version,
+                    model=found,
                     format=wanted_format(request.headers.getlist("accept"), upload.format),
                     ids=_flag(request.query_params.get("ids", "")),
-                    options=call_options(request, settings),
+                    options=options,
                 )
             except BaseException:
                 upload.file.close()
@@ -118,8 +120,7 @@ class _Asked:
     """What a request asks for."""
 
     upload: Upload
-    model: str
-    version: str
+    model: Model
     format: Format
     ids: bool
     options: CallOptions
@@ -169,7 +170,7 @@ class _Answer(Response):
 
     async def _answer(self, send: Send) -> None:
         asked, settings = self._asked, self._state.settings
-        model = await self._state.client.model(asked.model, asked.version, **asked.options)
+        model = asked.model
         most_columns = max(_MAX_COLUMNS, 2 * len(model.schema.features))
         chunk_rows = min(_BATCH_ROWS, model.max_rows or _BATCH_ROWS)
         bounds = Bounds(rows=settings.max_upload_rows, columns=most_columns, chunk_rows=chunk_rows)
@@ -255,7 +256,10 @@ class _Answer(Response):
         """Note that the answer ends too early; the protocol closes the connection of such an answer."""
         self._state.metrics.uploads_cut.labels(cause).inc()
         logger().warning(
-            "the answer to an upload was cut short", model=self._asked.model[:100], cause=cause, error=message
+            "the answer to an upload was cut short",
+            model=self._asked.model.name[:100],
+            cause=cause,
+            error=message,
         )
 
 

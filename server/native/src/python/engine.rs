@@ -142,7 +142,6 @@ impl Engine {
 
     /// Shows a certificate, its chain and its key as PEM, to clients that connect from now on. Verifies theirs by
     /// the authorities and the revocation lists of `client_ca` and `client_crl`.
-    #[pyo3(signature = (chain, key, client_ca, client_crl))]
     fn use_certificate(
         &self,
         chain: &[u8],

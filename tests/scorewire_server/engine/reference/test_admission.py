@@ -17,6 +17,7 @@ from scorewire_contract.bundle import Bundle
 from scorewire_proto.v1 import errors_pb2, prediction_pb2
 from scorewire_server.engine.access import Grant, Patterns, Principal, Rate, Right
 from scorewire_server.engine.encodings.methods import PREDICT, PREDICT_STREAM
+from scorewire_server.engine.interpreted.limits import Gcra
 from scorewire_server.engine.reference import admission
 from scorewire_server.engine.reference.engine import ReferenceEngine
 from tests.conformance.wire import PREDICT as PREDICT_PATH
@@ -152,7 +153,7 @@ async def test_refused_calls_that_change_something_are_told_to_the_control_plane
     with capture_logs() as logged:
         await asyncio.gather(*(reason(running.unary(path=UNARY)) for _ in range(100)))
         assert len(verifier.refused) == 64
-        monkeypatch.setattr(admission, "_TOLD", Rate(1e9, 64))
+        running.engine._admission._told = Gcra()
         await reason(running.unary(path=UNARY))
     assert len(verifier.refused) == 65
     assert [(line["log_level"], line["calls"]) for line in logged] == [("warning", 37)]

@@ -2,6 +2,9 @@
 
 const BASE = new URL("../", document.baseURI);
 const TIMEOUT_MS = 30_000;
+// For events and files, which last as long as they last.
+const FOLLOWED_MS = 24 * 3600 * 1000;
+const AGAIN_MS = 2_000;
 
 // Kept in this page's memory only: no other page, and no later visit, can read it.
 let authorization = "";
@@ -34,6 +37,11 @@ export class ApiError extends Error {
 
   get needsCredentials() {
     return this.status === 401;
+  }
+
+  /** Whether the server knows the caller, who has no right to this. */
+  get isForbidden() {
+    return this.status === 403;
   }
 }
 
@@ -96,6 +104,73 @@ export async function call(url, { headers = {}, signal, timeoutMs = TIMEOUT_MS, 
   }
   if (!response.ok) throw errorOf(response.status, parsed(await response.text()), response.headers.get("Retry-After"));
   return response;
+}
+
+/**
+ * Follows the events of a path, with the credentials, which an EventSource cannot send. Connects again after the
+ * connection broke; ends when `onEvent` returns false, `signal` aborts, or the gateway refuses.
+ * @param {(name: string, data: string) => boolean} onEvent
+ */
+export async function follow(path, signal, onEvent) {
+  let last = "";
+  while (!signal.aborted) {
+    try {
+      const headers = { Accept: "text/event-stream", ...(last ? { "Last-Event-ID": last } : {}) };
+      const response = await call(address(path), { headers, signal, timeoutMs: FOLLOWED_MS });
+      if (response.status === 204) return;
+      for await (const event of eventsOf(response.body)) {
+        last = event.id || last;
+        if (event.data && !onEvent(event.event, event.data)) return;
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      if (error.status >= 400 && error.status < 500 && error.status !== 429) throw error;
+    }
+    await new Promise((resolve) => { setTimeout(resolve, AGAIN_MS); });
+  }
+}
+
+/** The events of a body of text/event-stream, each as its fields by name. */
+async function* eventsOf(body) {
+  let text = "";
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  try {
+    for (let { value, done } = await reader.read(); !done; { value, done } = await reader.read()) {
+      const blocks = (text + value).split("\n\n");
+      text = blocks.pop();
+      for (const block of blocks) {
+        yield Object.fromEntries(block.split("\n").map((line) => line.split(/: (.*)/s, 2)));
+      }
+    }
+  } finally {
+    await reader.cancel();
+  }
+}
+
+/**
+ * A handler for a click on a link to a file: with credentials, which a link does not send, the file is fetched and
+ * saved. It is never opened, since a page of it would have the rights of this one.
+ * @param {string} name the name of the file; "" for that which the gateway gives
+ * @param {(error: Error) => void} onError
+ */
+export function saving(name, onError) {
+  return async (event) => {
+    if (!authorization) return;
+    event.preventDefault();
+    const { href } = event.currentTarget;
+    try {
+      const response = await call(href, { headers: { Accept: "*/*" }, timeoutMs: FOLLOWED_MS });
+      const given = /filename="([^"]+)"/.exec(response.headers.get("Content-Disposition") ?? "")?.[1];
+      const url = URL.createObjectURL(await response.blob());
+      const anchor = document.createElement("a");
+      anchor.href = url;
+      anchor.download = name || given || "file";
+      anchor.click();
+      setTimeout(() => URL.revokeObjectURL(url), AGAIN_MS);
+    } catch (error) {
+      onError(error);
+    }
+  };
 }
 
 /**

@@ -38,6 +38,8 @@ export function watchStatus(element, onStatus) {
     resolve();
   }, (error) => {
     if (error.needsCredentials) show("off", "Token needed");
+    else if (error.isForbidden) show("off", "Not allowed");
+    else if (error.status === 429) show("off", "Too many calls");
     else show("bad", error.isGatewayAway ? "Gateway away" : "Server away");
     resolve();
   });

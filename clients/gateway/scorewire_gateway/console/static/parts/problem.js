@@ -30,6 +30,7 @@ function titleOf(error) {
 function textOf(error) {
   if (error.isGatewayAway) return `${error.message} Is it running, and can this machine reach it?`;
   if (error.isServerAway) return `The gateway runs, but it got no answer from the server of the models: ${error.message}`;
+  if (error.reason === "PERMISSION_DENIED") return `${error.message}. To show another token, load the page again.`;
   return error.message;
 }
 

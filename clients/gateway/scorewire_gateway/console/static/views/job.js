@@ -1,6 +1,6 @@
 // One job: how far it is, what came of it, and what one can do with it.
 
-import { address, call, get, pathOf } from "../api.js";
+import { address, call, follow, get, pathOf, saving } from "../api.js";
 import { announce, h, replace } from "../dom.js";
 import { asTime, bytes, duration, number } from "../format.js";
 import { progressBar } from "../jobs/progress.js";
@@ -43,7 +43,7 @@ export async function render(page, { parameters: { id }, signal }) {
         ? button("publish", "Publish the model", () => act("POST", `${path}:publish`, "Published")) : null,
       hasEnded ? button("delete", "Delete", confirmed(() => act("DELETE", path, "Deleted")), "button-danger")
         : button("cancel", "Cancel", () => act("POST", `${path}:cancel`, "Cancelled")));
-    replace(body, parts(job, hasEnded));
+    replace(body, parts(job, hasEnded, (error) => replace(failure, problem(error))));
   }
 
   replace(page,
@@ -52,19 +52,20 @@ export async function render(page, { parameters: { id }, signal }) {
       h("div", { class: "head-row" }, h("h1", {}, first.kind === "train" ? `Train ${first.model}` : `Features of ${first.model}`), actions)),
     failure, body);
   show(first);
-  if (!ENDED.includes(first.state)) follow(id, signal, show);
-}
+  if (!ENDED.includes(first.state)) {
+    follow(`${pathOf("jobs", id)}/events`, signal, changed).catch((error) => replace(failure, problem(error)));
+  }
 
-/** Shows each change, as the gateway tells it. */
-function follow(id, signal, show) {
-  const events = new EventSource(address(`${pathOf("jobs", id)}/events`));
-  events.addEventListener("job", ({ data }) => {
+  /** Shows a change, as the gateway tells it; false if it is the last one. */
+  function changed(name, data) {
+    if (name === "deleted") {
+      location.hash = link(["jobs"]);
+      return false;
+    }
     const job = JSON.parse(data);
     show(job);
-    if (ENDED.includes(job.state)) events.close();
-  });
-  events.addEventListener("deleted", () => { events.close(); location.hash = link(["jobs"]); });
-  signal.addEventListener("abort", () => events.close());
+    return !ENDED.includes(job.state);
+  }
 }
 
 function button(id, text, onclick, kind = "") {
@@ -81,14 +82,14 @@ function confirmed(action) {
   };
 }
 
-function parts(job, hasEnded) {
+function parts(job, hasEnded, onError) {
   return [
     job.error ? notice("error", "The job failed", job.error.message) : null,
     job.published ? notice("good", "The model was published", "The server loads it as its version policy says.") : null,
     h("div", { class: "columns" },
       h("div", { class: "column-main" },
         hasEnded ? null : panel("Progress", progress(job)),
-        job.files.length > 0 ? panel("Files", fileTable(job)) : null,
+        job.files.length > 0 ? panel("Files", fileTable(job, onError)) : null,
         job.result?.commands ? panel("What to do next", commands(job.result.commands)) : null,
         job.log.length > 0 ? panel("Log", h("pre", { class: "code log", tabindex: "0", role: "region", "aria-label": "Log" }, job.log.join("\n"))) : null),
       h("aside", { class: "column-side", "aria-label": "About the job" },
@@ -129,9 +130,9 @@ function figures(metrics) {
     interval ? h("small", { class: "soft" }, ` ${number(interval[0], 3)} to ${number(interval[1], 3)}`) : null)]);
 }
 
-function fileTable(job) {
+function fileTable(job, onError) {
   return table("Files of the job", [
-    { title: "File", heading: true, wide: true, cell: (each) => h("a", { href: address(pathOf("jobs", job.id, "files", each.name)).pathname, download: each.name }, each.name) },
+    { title: "File", heading: true, wide: true, cell: (each) => h("a", { href: address(pathOf("jobs", job.id, "files", each.name)).pathname, download: each.name, onclick: saving(each.name, onError) }, each.name) },
     { title: "Size", numeric: true, cell: (each) => bytes(each.bytes) },
   ], job.files);
 }

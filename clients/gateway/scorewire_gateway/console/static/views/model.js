@@ -1,6 +1,6 @@
 // One model: what it is, how it is routed, and what a version takes and gives.
 
-import { address, get, pathOf } from "../api.js";
+import { address, get, pathOf, saving } from "../api.js";
 import { h, replace } from "../dom.js";
 import { bytes, count, number, percent } from "../format.js";
 import { copyButton } from "../parts/copy.js";
@@ -25,8 +25,10 @@ export async function render(page, { parameters: { model }, query, signal }) {
     return renderStatus(page, model, error, signal);
   }
   const { schema } = found;
+  const failure = h("div", {});
   replace(page,
     modelHead(model, "overview", versionPicker(found, version, { to: ["models", model] })),
+    failure,
     found.description ? h("p", { class: "lead" }, found.description) : null,
     found.warning ? notice("warning", "The routing is not fully in force", found.warning) : null,
     h("div", { class: "columns" },
@@ -44,7 +46,7 @@ export async function render(page, { parameters: { model }, query, signal }) {
         ])),
         panel("Bundle", facts([
           ["Exported", timeMark(found.created_at)],
-          ["Files", downloads(path, found.version)],
+          ["Files", downloads(path, found.version, (error) => replace(failure, problem(error)))],
           ["Fingerprint of the schema", h("span", { class: "code-line" }, h("code", {}, schema.fingerprint), copyButton(() => schema.fingerprint, { what: "the fingerprint" }))],
         ])),
       ),
@@ -60,10 +62,10 @@ async function renderStatus(page, model, error, signal) {
 }
 
 /** Files that the gateway makes of a version: its schema, and its typed service for clients in other languages. */
-function downloads(path, version) {
+function downloads(path, version, onError) {
   return h("ul", { class: "marks" }, [["schema", "Schema (JSON)"], ["proto", "Service (.proto)"]].map(([name, title]) => {
     const { pathname, search } = address(`${path}/${name}`, { version });
-    return h("li", {}, h("a", { href: `${pathname}${search}`, download: true }, title));
+    return h("li", {}, h("a", { href: `${pathname}${search}`, download: true, onclick: saving("", onError) }, title));
   }));
 }
 

@@ -16,6 +16,7 @@ import { sum } from "../statistics.js";
 
 const SECONDS = 5;
 const SEARCH_FROM = 8;
+const NOT_OBSERVED = "your token may not observe";
 
 export async function render(page, { signal, reload }) {
   let wanted = "";
@@ -33,7 +34,7 @@ export async function render(page, { signal, reload }) {
     if (found.models.length >= SEARCH_FROM && !searching.firstChild) searching.append(search);
     if (found.models.length === 0) replace(list, noModels());
     else if (models.length === 0) replace(list, notice("empty", "No model has this in its name", `There are ${found.models.length} models.`));
-    else replace(list, models.map((model) => card(model, found.routes.filter((each) => each.model === model.name))));
+    else replace(list, models.map((model) => card(model, found.routes.filter((each) => each.model === model.name), found.isObserved)));
   }
 
   replace(page, pageHead("Models", "What the server serves, and how calls are routed."), error, status, searching, list);
@@ -49,12 +50,18 @@ export async function render(page, { signal, reload }) {
 
 async function read(signal) {
   const [{ models }, { statistics: routes }, status] = await Promise.all([
-    get("models", { signal }), get("stats", { signal }), get("status", { signal }),
+    get("models", { signal }), get("stats", { signal }).catch(unobserved), get("status", { signal }),
   ]);
-  return { models, routes, status };
+  return { models, routes: routes ?? [], isObserved: routes !== null, status };
 }
 
-function summary({ models, routes, status }) {
+/** No statistics, for a caller who has no right to observe. */
+function unobserved(error) {
+  if (error.isForbidden) return { statistics: null };
+  throw error;
+}
+
+function summary({ models, routes, isObserved, status }) {
   const states = models.flatMap((each) => each.versions.map((version) => version.state));
   const all = sum(routes.filter((each) => !each.shadow));
   const refused = states.filter((each) => each === "refused").length;
@@ -62,8 +69,8 @@ function summary({ models, routes, status }) {
   return tiles([
     ["Versions that serve", count(states.filter((each) => each === "serving").length),
       [`of ${counted(models.length, "model")}`, refused > 0 ? [", ", h("span", { class: "bad" }, `${count(refused)} refused`)] : null]],
-    ["Rows scored", count(all.rows), `in ${counted(all.calls, "call")}`],
-    ["Calls that failed", all.attempts ? percent(all.failed / all.attempts) : "–", counted(all.failed, "call")],
+    ["Rows scored", isObserved ? count(all.rows) : "–", isObserved ? `in ${counted(all.calls, "call")}` : NOT_OBSERVED],
+    ["Calls that failed", all.attempts ? percent(all.failed / all.attempts) : "–", isObserved ? counted(all.failed, "call") : NOT_OBSERVED],
     ["Server", server.version, `${server.engine} engine, up ${duration(server.uptime_seconds)}`],
   ]);
 }
@@ -73,7 +80,7 @@ function noModels() {
     "Export a model with export_bundle or scorewire train into the folder that the server watches. It appears here as soon as it serves.");
 }
 
-function card(model, routes) {
+function card(model, routes, isObserved) {
   const shares = splitShares(model.routing);
   const named = aliases(model.routing);
   const { shadow } = model.routing ?? {};
@@ -88,7 +95,7 @@ function card(model, routes) {
     h("p", { class: "card-figures" }, did.calls > 0
       ? [h("strong", {}, count(did.rows)), " rows", separator(), h("strong", {}, seconds(did.latency(0.5))), " median", separator(),
         h("strong", { class: did.failed > 0 ? "bad" : null }, percent(did.failed / did.attempts)), " failed"]
-      : h("span", { class: "soft" }, "No calls yet")),
+      : h("span", { class: "soft" }, isObserved ? "No calls yet" : "")),
     h("div", { class: "card-body" },
       shares.length > 1 ? splitBar(shares) : h("p", { class: "answers" }, model.default_version
         ? [h("strong", {}, model.default_version), h("span", { class: "soft" }, " answers")] : h("span", { class: "soft" }, "No version answers")),
