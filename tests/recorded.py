@@ -38,6 +38,7 @@ class Recorded:
     model_us: int
     kept: bool
     caller: str
+    principal: str
     routing_key: str
     numbers: list[list[float]]
     texts: list[list[str]]
@@ -87,7 +88,7 @@ def read_spool(records: Path) -> Spool:
                     source = sources[header.source]
                     assert header.fingerprint == source.fingerprint_number
                     for identity, first_row, recorded in _predictions(
-                        start, source, RowsBlock.decode(block.body, source)
+                        start, source, RowsBlock.decode(block.body, source, header.format)
                     ):
                         parts.setdefault(identity, []).append((first_row, recorded))
                 case Kind.LEDGER:
@@ -121,6 +122,7 @@ def _predictions(
                 model_us=int(rows.model_us[i]),
                 kept=bool(rows.flags[i] & 1),
                 caller=rows.callers[i],
+                principal=rows.principals[i],
                 routing_key=rows.routing_keys[i],
                 numbers=rows.numbers[part].tolist(),
                 texts=[texts[row * width : (row + 1) * width] for row in range(part.start, part.stop)],
@@ -162,6 +164,7 @@ def _joined(parts: list[tuple[int, Recorded]]) -> Recorded:
         model_us=first.model_us,
         kept=first.kept,
         caller=first.caller,
+        principal=first.principal,
         routing_key=first.routing_key,
         numbers=[row for each in whole for row in each.numbers],
         texts=[row for each in whole for row in each.texts],

@@ -176,6 +176,7 @@ class SourceParts(TypedDict):
     texts: Sequence[Treatment]
     outputs: Sequence[tuple[int, bool]]  # the values of a row, and whether they are texts
     caller: Treatment
+    principal: Treatment
     routing_key: Treatment
     hash_key: bytes
 
@@ -258,6 +259,8 @@ RecordHead: TypeAlias = tuple[Source, int, int, int, int, tuple[int, int] | None
 RecordRows: TypeAlias = tuple[
     int, bytes, Sequence[str], Sequence[bytes | Sequence[str]], Sequence[tuple[int, int, int]]
 ]
+# The caller's address, the name of the principal that called or "", and the routing key.
+RecordNames: TypeAlias = tuple[str, str, str]
 # Rows: offered, sampled out, dropped by cause, buffered, spooled; and why records are being lost.
 RecordSums: TypeAlias = tuple[int, int, Sequence[int], int, int, str]
 # The model, the version, the route, and whether the version is a shadow.
@@ -283,9 +286,7 @@ class Engine:
     def define(self, parts: SourceParts) -> Source: ...
     def python_writers(self) -> tuple[int, int]: ...
     def peek(self, writer: int) -> int: ...
-    def record(
-        self, writer: int, head: RecordHead, rows: RecordRows, caller: str, routing_key: str
-    ) -> None: ...
+    def record(self, writer: int, head: RecordHead, rows: RecordRows, names: RecordNames) -> None: ...
     def leave_out(self, writer: int, rows: int) -> None: ...
     def record_counts(self) -> RecordSums | None: ...
     def close_records(self) -> None: ...

@@ -156,6 +156,8 @@ class App:
             lambda: self._engine.statistics,
             lambda: self._catalog.snapshot,
             self._certificates,
+            access=None if self._callers is None else self._callers.access,
+            audit=None if settings.audit is None else self._audit.counts,
             records=self._records,
             traces=self._traces,
         )

@@ -31,6 +31,7 @@ class Callers:
         use: gives the engine a new table.
 
     Attributes:
+        access: reads the files.
         table: the table in force.
 
     Raises:
@@ -39,12 +40,12 @@ class Callers:
 
     def __init__(self, settings: Settings, use: Callable[[AccessTable], None]) -> None:
         self._use = use
-        self._access = Access(settings, self._replace)
-        self.table = self._opened(self._access.table)
+        self.access = Access(settings, self._replace)
+        self.table = self._opened(self.access.table)
 
     def options(self, refused: Refused) -> AccessOptions:
         """How an engine finds out who calls; `refused` learns of calls that would have changed something."""
-        return AccessOptions(table=self.table, verify=self._access.verify, refused=refused, audited=CHANGES)
+        return AccessOptions(table=self.table, verify=self.access.verify, refused=refused, audited=CHANGES)
 
     def may_scrape(self, authorization: Sequence[str]) -> bool:
         """Whether a request may have the metrics; any thread may ask.
@@ -52,15 +53,15 @@ class Callers:
         Args:
             authorization: the values of the request's header of that name.
         """
-        return self._access.open.metrics or may_scrape(self.table, authorization)
+        return self.access.open.metrics or may_scrape(self.table, authorization)
 
     def look_now(self) -> None:
         """Have `follow` look at the files at once, and log the result."""
-        self._access.look_now()
+        self.access.look_now()
 
     async def follow(self) -> None:
         """Look at the files, forever, and put in force what has changed."""
-        await self._access.follow()
+        await self.access.follow()
 
     def _replace(self, table: AccessTable) -> None:
         self.table = self._opened(table)
@@ -68,7 +69,7 @@ class Callers:
 
     def _opened(self, table: AccessTable) -> AccessTable:
         """A table with the methods that the access file opens."""
-        return replace(table, open_paths=open_paths(self._access.open))
+        return replace(table, open_paths=open_paths(self.access.open))
 
 
 def may_scrape(table: AccessTable, authorization: Sequence[str]) -> bool:

@@ -19,7 +19,9 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from scorewire_contract.service.logs import log_counts
+from scorewire_server.access.access import Access
 from scorewire_server.certificates import Certificates
+from scorewire_server.control.audit import AuditCounts
 from scorewire_server.engine.factory import EngineKind
 from scorewire_server.engine.port import Certificate
 from scorewire_server.engine.snapshot import Snapshot, state_name
@@ -49,6 +51,8 @@ class Metrics(Collector):
         snapshot: Callable[[], Snapshot],
         certificates: Certificates | None = None,
         *,
+        access: Access | None = None,
+        audit: AuditCounts | None = None,
         records: Records | None = None,
         traces: Traces | None = None,
     ) -> None:
@@ -56,6 +60,8 @@ class Metrics(Collector):
         self._statistics = statistics
         self._snapshot = snapshot
         self._certificates = certificates
+        self._access = access
+        self._audit = audit
         self._records = records
         self._traces = traces
         self.registry = CollectorRegistry(auto_describe=False)
@@ -77,8 +83,11 @@ class Metrics(Collector):
         if statistics.transport is not None:
             yield from _collect_transport(statistics.transport)
         yield from _collect_versions(statistics)
-        if statistics.credentials_refused:
-            yield from _collect_access(statistics)
+        if self._access is not None:
+            yield from _collect_principals(statistics)
+            yield from _collect_access(self._access)
+        if self._audit is not None:
+            yield _collect_audit(self._audit)
         yield _collect_states(snapshot)
         yield _collect_missing(snapshot)
         yield from _collect_log()
@@ -169,7 +178,7 @@ def _collect_transport(transport: Transport) -> Iterable[Metric]:
     return buffered, connections, met
 
 
-def _collect_access(statistics: Statistics) -> Iterable[Metric]:
+def _collect_principals(statistics: Statistics) -> Iterable[Metric]:
     calls = CounterMetricFamily(
         "scorewire_principal_calls",
         "Calls of a principal that its limit let in; each message of a stream of predictions counts as one.",
@@ -198,6 +207,36 @@ def _collect_access(statistics: Statistics) -> Iterable[Metric]:
     for cause, count in statistics.credentials_refused.items():
         credentials.add_metric([cause], count)
     return calls, rows, refused, credentials
+
+
+def _collect_access(access: Access) -> Iterable[Metric]:
+    reloads = CounterMetricFamily(
+        "scorewire_access_reloads",
+        "Changes of the files that say who may call: taken, or refused since they cannot be used.",
+        labels=["result"],
+    )
+    reloads.add_metric(["taken"], access.replaced)
+    reloads.add_metric(["refused"], access.refused)
+    fetches = CounterMetricFamily(
+        "scorewire_access_key_fetches",
+        "How many times the keys of an issuer of tokens were fetched.",
+        labels=["issuer", "result"],
+    )
+    for (issuer, result), count in access.fetches.items():
+        fetches.add_metric([issuer, result], count)
+    return reloads, fetches
+
+
+def _collect_audit(audit: AuditCounts) -> Metric:
+    lines = CounterMetricFamily(
+        "scorewire_audit_lines",
+        "Lines for the file of --audit: written, failed since the file cannot be written, or left out beyond"
+        " the limit of refused calls.",
+        labels=["result"],
+    )
+    for result, count in (("written", audit.written), ("failed", audit.failed), ("left_out", audit.left_out)):
+        lines.add_metric([result], count)
+    return lines
 
 
 def _collect_states(snapshot: Snapshot) -> Metric:

@@ -90,7 +90,8 @@ class Settings:
     tls_client_ca: Annotated[
         Path | None,
         PATH,
-        "PEM file of the authorities whose certificates clients may show as their credential (mTLS).",
+        "PEM file of the authorities whose certificates clients may show as their credential (mTLS); read"
+        " again when it changes. With the reference engine, clients without a certificate cannot connect.",
     ] = None
     tls_client_crl: Annotated[
         Path | None,
@@ -352,12 +353,7 @@ def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
         SettingError: a value is not valid, or two settings contradict each other.
     """
     read = Settings(**settings.read_values(Settings, _PREFIX, flags, environment))
-    if (read.tls_cert is None) != (read.tls_key is None):
-        raise SettingError("--tls-cert and --tls-key are given together or not at all")
-    if read.tls_client_ca is not None and read.tls_cert is None:
-        raise SettingError("--tls-client-ca needs --tls-cert and --tls-key: only TLS has certificates")
-    if read.tls_client_crl is not None and read.tls_client_ca is None:
-        raise SettingError("--tls-client-crl needs --tls-client-ca, the authorities of the revocation lists")
+    _check_tls(read)
     _check_access(read)
     _check_records(read)
     _check_traces(read)
@@ -369,6 +365,20 @@ def read_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
         if part < least:
             raise SettingError(f"{flag(name)} is {part}; it must be at least {least} with the other limits")
     return read
+
+
+def _check_tls(settings: Settings) -> None:
+    """Check the files of TLS.
+
+    Raises:
+        SettingError: a file lacks another one.
+    """
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        raise SettingError("--tls-cert and --tls-key are given together or not at all")
+    if settings.tls_client_ca is not None and settings.tls_cert is None:
+        raise SettingError("--tls-client-ca needs --tls-cert and --tls-key: only TLS has certificates")
+    if settings.tls_client_crl is not None and settings.tls_client_ca is None:
+        raise SettingError("--tls-client-crl needs --tls-client-ca, the authorities of the revocation lists")
 
 
 def _check_access(settings: Settings) -> None:

@@ -74,8 +74,9 @@ LAYERS: dict[str, Layers] = {
     "scorewire_server": (
         ("__init__", "cli", "healthcheck"),
         ("app", "allocator"),
+        ("loading", "metrics"),
         ("callers",),
-        ("loading", "control", "metrics"),
+        ("control",),
         ("access", "records", "tracing"),
         ("catalog", "certificates", "problem_log"),
         ("engine.factory",),

@@ -93,6 +93,7 @@ SPOOL = Crate(
         ("shared", "segment", "space", "reader"),
         ("sources", "lane"),
         ("columns",),
+        ("texts",),
         ("ring", "record", "source", "ledger", "block", "clock"),
         ("little_endian",),
     ),

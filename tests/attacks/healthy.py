@@ -34,12 +34,15 @@ class Healthy:
 
 
 @contextmanager
-def healthy(address: str, authority: bytes | None = None) -> Iterator[Healthy]:
+def healthy(
+    address: str, authority: bytes | None = None, metadata: tuple[tuple[str, str], ...] = ()
+) -> Iterator[Healthy]:
     """A healthy client on a connection of its own; each of its calls must end with OK.
 
     Args:
         address: HOST:PORT.
         authority: the PEM of the authority that it trusts; None for a connection without TLS.
+        metadata: what goes with each call, such as a credential.
     """
     told, over = Healthy(), threading.Event()
     request = sum_request().SerializeToString()
@@ -49,7 +52,7 @@ def healthy(address: str, authority: bytes | None = None) -> Iterator[Healthy]:
             predict = channel.unary_unary(PREDICT)
             while not over.is_set():
                 try:
-                    predict(request, timeout=_CALL_SECONDS)
+                    predict(request, timeout=_CALL_SECONDS, metadata=metadata)
                 except grpc.RpcError as error:
                     told.codes[failure_of(error).code.name] += 1
                 else:

@@ -100,6 +100,7 @@ def random_block(kind: Source, first: int, count: int = BLOCK_ROWS) -> RowsBlock
         original_sequences=sequences[:0],
         original_writers=np.zeros(0, np.uint16),
         callers=Texts.of(["10.0.12.7"] * count),
+        principals=Texts.of(["shop"] * count),
         routing_keys=Texts.of(f"customer-{each}" for each in random.integers(0, 1 << 30, count)),
         numbers=random.normal(size=(count, len(kind.numbers))),
         texts=Texts.of(f"value-{each}" for each in random.integers(0, 1000, count * len(kind.texts))),

@@ -159,6 +159,24 @@ def test_the_cost_of_records_is_measured() -> None:
     assert "dropped: none" in told
 
 
+@pytest.mark.skipif(
+    not (find_spec("scorewire_native") and find_spec("scorewire_loadtest_native")),
+    reason="the engine and the generator are not built",
+)
+@pytest.mark.timeout(BENCH_SECONDS)
+def test_what_access_control_costs_and_bears_is_measured() -> None:
+    told = _run_bench("tests.bench.access", "--quick")
+    bars = [
+        line.split("|")[1:-1] for line in told.splitlines() if re.search(r"\| (\*\*missed\*\*|met) \|", line)
+    ]
+    names = {bar[0].split(",")[0].strip() for bar in bars}
+    assert names >= {"calls/s", "µs added to the median", "rate beside random kids"}
+    assert len(bars) >= 6 + 3 + 4 + 2 + 1
+    assert all(float(bar[2]) > 0 for bar in bars if "calls/s" in bar[0])
+    refused = [line for line in told.splitlines() if line.startswith(("| a JWT", "| no right", "| two"))]
+    assert len(refused) == 9
+
+
 @needs_h2load
 @pytest.mark.skipif(not find_spec("scorewire_native"), reason="the engine is not built")
 @pytest.mark.timeout(BENCH_SECONDS)

@@ -24,6 +24,7 @@ from scorewire_proto.inference import inference_pb2
 from scorewire_proto.v1 import errors_pb2, models_pb2, prediction_pb2
 from scorewire_server.catalog.repository import BundleFolder
 from scorewire_server.engine import split
+from scorewire_server.engine.access import AccessOptions
 from scorewire_server.engine.factory import choose_engine
 from scorewire_server.engine.recording import NO_SOURCES, RecordedSource, RecordOptions, Sources
 from scorewire_server.engine.snapshot import LoadedVersion, Routing, Shadow, VersionRecord
@@ -36,6 +37,7 @@ from tests import bundles
 from tests.conformance import inference
 from tests.conformance.typed import TypedMessages
 from tests.conformance.wire import PREDICT, PREDICT_STREAM, sum_request
+from tests.keyed import key_access, with_key
 from tests.recorded import Recorded, Spool, read_spool
 
 NAN = float("nan")
@@ -86,9 +88,9 @@ class Recording:
         answer: bytes = await method(request.SerializeToString(), timeout=60, **options)
         return answer
 
-    async def stream(self, path: str, requests: Iterable[Any]) -> list[bytes]:
+    async def stream(self, path: str, requests: Iterable[Any], **options: Any) -> list[bytes]:
         stream: Any = self.channel.stream_stream(path)(
-            iter([request.SerializeToString() for request in requests]), timeout=60
+            iter([request.SerializeToString() for request in requests]), timeout=60, **options
         )
         return [answer async for answer in stream]
 
@@ -131,7 +133,11 @@ async def start(engine: str, models: list[Path], tmp_path: Path) -> AsyncIterato
     running: list[Recording] = []
 
     async def start_one(
-        *, ring_bytes: int = 8 << 20, policy: ModelPolicy | None = None, **settings: Any
+        *,
+        ring_bytes: int = 8 << 20,
+        policy: ModelPolicy | None = None,
+        access: AccessOptions | None = None,
+        **settings: Any,
     ) -> Recording:
         kind = choose_engine(engine)
         folder = tmp_path / f"records-{len(running)}"
@@ -139,6 +145,7 @@ async def start(engine: str, models: list[Path], tmp_path: Path) -> AsyncIterato
             Settings(**({"listen": "127.0.0.1:0", "threads": 2} | settings)),
             [],
             RecordOptions(folder=folder, start=new_start(), ring_bytes=ring_bytes, free_bytes=0),
+            access=access,
         )
         loaded = {}
         for path in models:
@@ -171,7 +178,7 @@ def assert_answered(
     record = spool.predictions[PredictionId.parse(answer.prediction_id)]
     assert (record.source.model, record.source.version) == (answer.model, answer.version)
     assert record.source.route == request.version
-    assert (record.caller, record.routing_key) == ("127.0.0.1", request.routing_key)
+    assert (record.caller, record.principal, record.routing_key) == ("127.0.0.1", "", request.routing_key)
     assert (record.server_us, record.model_us) == (answer.server_time_us, answer.model_time_us)
     assert len(record) == answer.row_count
     assert bits(record.numbers) == bits(request.rows.numbers)
@@ -369,6 +376,55 @@ async def test_rows_with_errors_are_kept_and_marked(start: Start) -> None:
     assert record.kept
     assert record.errors == [(0, MISSING, "x0")]
     assert running.engine.records.sampled_out == 1
+
+
+def name_of(answer: inference_pb2.ModelInferResponse) -> PredictionId:
+    return PredictionId.parse(answer.parameters["prediction_id"].string_param)
+
+
+async def test_every_record_has_the_principal_that_called(start: Start) -> None:
+    """Of unary calls, messages of streams, typed calls, and what the native engine has Python answer."""
+    running = await start(access=key_access("shop", "game"))
+    running.publish(routing=Routing(split=(("1.0.0", 1),), shadow=Shadow("1.1.0", 1.0)))
+    typed = TypedMessages(running.loaded["sum/1.0.0"])
+    tensors = inference.sum_tensors()
+    halves = inference.infer_request("sum", tensors | {"x0": ("FP16", [1, 1], (1.0,))})
+    expected: dict[PredictionId, str] = {}
+    for name in ("shop", "game", "shop"):
+        options: Any = {"metadata": [with_key(name)]}
+        one = await running.call(PREDICT, sum_request(), **options)
+        named = [PredictionId.parse(prediction_pb2.PredictResponse.FromString(one).prediction_id)]
+        messages = [prediction_pb2.PredictStreamRequest(request=sum_request())] * 2
+        for data in await running.stream(PREDICT_STREAM, messages, **options):
+            answer = prediction_pb2.PredictStreamResponse.FromString(data)
+            named.append(PredictionId.parse(answer.response.prediction_id))
+        row = typed.row(x0=1.0, x1=2.0, country="de")
+        data = await running.call(f"{typed.path}/Predict", row, **options)
+        named.append(PredictionId.parse(typed.prediction.FromString(data).prediction_id))
+        for request in (inference.infer_request("sum", tensors), halves):
+            data = await running.call(inference.INFER, request, **options)
+            named.append(name_of(inference_pb2.ModelInferResponse.FromString(data)))
+        expected |= dict.fromkeys(named, name)
+        # The shadow takes a bounded number of copies.
+        rows = 2 * len(expected)
+        await _until(lambda rows=rows: running.engine.records.offered == rows)
+    spool = await running.stop()
+    copies = {each.original: each.principal for each in spool.predictions.values() if each.source.is_shadow}
+    found = {
+        identity: each.principal for identity, each in spool.predictions.items() if not each.source.is_shadow
+    }
+    assert found == copies == expected
+
+
+async def test_principals_are_recorded_as_the_policy_says(start: Start) -> None:
+    running = await start(access=key_access("shop"))
+    options: Any = {"metadata": [with_key("shop")]}
+    for treatment in ("drop", "hash", "keep"):
+        running.publish(ModelPolicy(principal=treatment))
+        await running.call(PREDICT, sum_request(routing_key=treatment), **options)
+    spool = await running.stop()
+    found = {each.routing_key: each.principal for each in spool.predictions.values()}
+    assert found == {"drop": "", "hash": hash_text("shop", KEY), "keep": "shop"}
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])

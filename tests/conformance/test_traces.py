@@ -19,6 +19,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span, Status
 from scorewire_contract.records.identity import new_start
 from scorewire_proto.v1 import models_pb2, prediction_pb2
 from scorewire_server.catalog.repository import BundleFolder
+from scorewire_server.engine.access import AccessOptions
 from scorewire_server.engine.factory import choose_engine
 from scorewire_server.engine.recording import NO_SOURCES, RecordOptions
 from scorewire_server.engine.snapshot import LoadedVersion, Routing, VersionRecord
@@ -32,6 +33,7 @@ from tests import bundles, otlp
 from tests.conformance import inference
 from tests.conformance.typed import TypedMessages
 from tests.conformance.wire import PREDICT, PREDICT_STREAM, sum_request
+from tests.keyed import key_access, with_key
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SAMPLED = ("traceparent", f"00-{TRACE}-{SPAN}-01")
@@ -78,6 +80,7 @@ class Traced:
     rows: int
     row_errors: int
     prediction_id: str
+    principal: str
     run_calls: int
     error: bool
 
@@ -114,6 +117,7 @@ class Traced:
             rows=found.pop("scorewire.rows", -1),
             row_errors=found.pop("scorewire.row_errors", -1),
             prediction_id=found.pop("scorewire.prediction_id", ""),
+            principal=found.pop("scorewire.principal", ""),
             run_calls=found.pop("scorewire.run.calls", -1),
             error=span.status.code == Status.STATUS_CODE_ERROR,
         )
@@ -210,13 +214,19 @@ async def start(engine: str, models: list[Path], tmp_path: Path) -> AsyncIterato
     running: list[Tracing] = []
     kind = choose_engine(engine)
 
-    async def start_one(*, records: bool = False, max_stream_seconds: float = 0.0, **options: Any) -> Tracing:
+    async def start_one(
+        *,
+        records: bool = False,
+        max_stream_seconds: float = 0.0,
+        access: AccessOptions | None = None,
+        **options: Any,
+    ) -> Tracing:
         traces = TraceOptions(**({"share": 0.0, "per_second": MILLION} | options))
         recording = RecordOptions(folder=tmp_path / "records", start=new_start(), free_bytes=0)
         settings = Settings(
             listen="127.0.0.1:0", threads=2, max_rows=MILLION, max_stream_seconds=max_stream_seconds
         )
-        made = kind.make(settings, [], recording if records else None, traces)
+        made = kind.make(settings, [], recording if records else None, traces, access)
         loaded = []
         for path in models:
             folder = BundleFolder(path, path.parent.name, path.name)
@@ -453,6 +463,31 @@ async def test_messages_of_tensors_have_spans_below_that_of_their_stream(start: 
         if call is not stream:
             assert (call.parent_id, call.trace_id) == (stream.span_id, stream.trace_id)
             assert (call.rows, call.code) == (1, code_pb2.OK)
+
+
+async def test_a_traced_call_names_its_principal(start: Start) -> None:
+    running = await start(access=key_access("shop", "game"))
+    halves = {**inference.sum_tensors(), "x0": ("FP16", [1, 1], [1.0])}
+    half = inference.infer_request("sum", halves)
+    message = prediction_pb2.PredictStreamRequest(request=sum_request()).SerializeToString()
+    for name in ("shop", "game"):
+        metadata = (SAMPLED, with_key(name))
+        await running.predict(*metadata)
+        await running.call(inference.INFER, half.SerializeToString(), *metadata)
+        assert len(await running.stream(PREDICT_STREAM, [message] * 2, *metadata)) == 2
+        assert await running.stream(PREDICT_STREAM, [], *metadata) == []
+        assert len(await running.stream(inference.STREAM, [half.SerializeToString()], *metadata)) == 1
+        calls = await running.take_some(8)
+        kinds = ["call"] * 5 + ["message"] * 3
+        assert sorted((call.kind, call.principal) for call in calls) == [(kind, name) for kind in kinds]
+
+
+async def test_a_call_that_is_refused_for_its_credential_names_no_principal(start: Start) -> None:
+    running = await start(access=key_access("shop"))
+    assert await running.fail(PREDICT, sum_request().SerializeToString()) is grpc.StatusCode.UNAUTHENTICATED
+    call = running.one()
+    assert (call.code, call.principal) == (code_pb2.UNAUTHENTICATED, "")
+    assert (stages(call), call.model) == ([], "")
 
 
 async def test_a_traced_prediction_names_its_record(start: Start) -> None:

@@ -24,7 +24,7 @@ SCHEMA = CHART / "values.schema.json"
 # Settings that the chart sets by other values.
 OF_SERVER = {
     *("models", "state_file", "control", "listen", "port_file", "tls_cert", "tls_key", "metrics_port"),
-    *("drain_seconds", "grace_seconds"),
+    *("drain_seconds", "grace_seconds", "access"),
     *("records", "records_to", "records_password_file", "records_policy"),
 }
 OF_GATEWAY = {

@@ -8,14 +8,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
+from typing import Any
 
+import grpc
 import pytest
+from cryptography import x509
 
-from scorewire import TLS, Client, UnauthenticatedError, UnavailableError
+from scorewire import TLS, Client, PermissionDeniedError, UnauthenticatedError, UnavailableError
 from tests.bundles import expected_value, write_sum_bundle
 from tests.certificates import Certificates, ClientAuthority, ClientCertificate, make_certificates
 from tests.conformance.engines import ENGINES
+from tests.conformance.wire import PREDICT_STREAM
 from tests.processes import ServerProcess, run_command, serving, wait_until
+from tests.scorewire_server.engine.running import MESSAGE
 
 ROW = {"x0": 1.0, "x1": 2.0, "country": "de"}
 SCORE = expected_value([1.0, 2.0], "de")
@@ -48,6 +54,13 @@ class Asking:
         )
         return Client(self.server.address, tls=tls, timeout=60)
 
+    def channel(self, shown: ClientCertificate) -> grpc.Channel:
+        """A channel with a connection of its own that shows a certificate."""
+        files = (self._made.authority, shown.key, shown.chain)
+        credentials = grpc.ssl_channel_credentials(*(each.read_bytes() for each in files))
+        options = [("grpc.ssl_target_name_override", "localhost"), ("grpc.use_local_subchannel_pool", 1)]
+        return grpc.secure_channel(self.server.address, credentials, options)
+
     def answers(self, shown: ClientCertificate | None) -> bool:
         """Whether the server answers a new client."""
         with self.client(shown) as client:
@@ -76,10 +89,32 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+# A principal by a SPIFFE id, and one by a DNS name without a right to the model.
+ACCESS = """
+[open]
+metrics = true
+
+[principals.shop]
+predict = ["sum"]
+[[principals.shop.certificates]]
+uri = "spiffe://test/shop"
+
+[principals.game]
+predict = ["game-*"]
+[[principals.game.certificates]]
+dns = "game.internal"
+"""
+
+
 @contextmanager
-def _asking(tmp_path: Path, models: Path, engine: str, *, lists: bool = False) -> Iterator[Asking]:
+def _asking(
+    tmp_path: Path, models: Path, engine: str, *, lists: bool = False, access: bool = False
+) -> Iterator[Asking]:
     made, authority = make_certificates(tmp_path), ClientAuthority(tmp_path)
     flags = (*made.server_flags(), "--tls-client-ca", authority.file, "--engine", engine)
+    if access:
+        (tmp_path / "access.toml").write_text(ACCESS, encoding="utf-8")
+        flags += ("--access", tmp_path / "access.toml")
     if lists:
         (tmp_path / "crl.pem").write_bytes(authority.revocation_list())
         flags += ("--tls-client-crl", tmp_path / "crl.pem")
@@ -139,6 +174,59 @@ def test_authorities_are_replaced_and_old_connections_go_on(
             assert not asking.answers(shop)
             assert asking.answers(late_shop)
             assert next(stream).score == before.predict("sum", ROW).score == SCORE
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_names_in_a_certificate_say_who_calls(tmp_path: Path, models: Path, engine: str) -> None:
+    with _asking(tmp_path, models, engine, access=True) as asking:
+        authority = asking.authority
+        with asking.client(authority.issue("shop")) as client:
+            assert client.predict("sum", ROW).score == SCORE
+            assert [each.score for each in client.predict_stream("sum", [ROW] * 2)] == [SCORE] * 2
+            assert [model.name for model in client.models()] == ["sum"]
+        game = authority.issue("other", x509.DNSName("game.internal"))
+        with asking.client(game) as client, pytest.raises(PermissionDeniedError):
+            client.predict("sum", ROW)
+        # The common name says nothing.
+        with asking.client(authority.issue("stranger")) as client:
+            for call in (lambda: client.predict("sum", ROW), client.models):
+                with pytest.raises(UnauthenticatedError):
+                    call()
+            assert client.health()
+        if engine == "native":
+            with asking.client(None) as client:
+                with pytest.raises(UnauthenticatedError):
+                    client.predict("sum", ROW)
+                assert client.health()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_calls_of_open_connections_end_with_their_certificate(
+    tmp_path: Path, models: Path, engine: str
+) -> None:
+    with _asking(tmp_path, models, engine, lists=True, access=True) as asking:
+        shop = asking.authority.issue("shop")
+        ended = Event()
+
+        def messages() -> Iterator[bytes]:
+            yield MESSAGE
+            ended.wait(60)
+
+        with asking.channel(shop) as channel, asking.client(shop) as client:
+            stream: Any = channel.stream_stream(PREDICT_STREAM)
+            answers = stream(messages(), timeout=60)
+            assert next(answers)
+            assert client.predict("sum", ROW).score == SCORE
+            asking.replace(tmp_path / "crl.pem", asking.authority.revocation_list(shop))
+            try:
+                with pytest.raises(grpc.RpcError):
+                    next(answers)
+            finally:
+                ended.set()
+            assert answers.code() == grpc.StatusCode.UNAUTHENTICATED
+            with pytest.raises(UnauthenticatedError):
+                client.predict("sum", ROW)
+        assert not asking.answers(shop)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -3,8 +3,8 @@
 The scenarios are: 100 swaps and 20 rollbacks; damaged bundles; 32 callers that load
 and unload versions; a shadow that gets copies of all calls, and its cost for callers
 (measured by h2load); the split of a million keys; 50 servers that are killed while
-they receive changes; hostile bundles; and, only on request, a soak of calls and
-cancellations while releases are published.
+they receive changes; hostile bundles; 100 changes of keys, certificates and the access
+file; and, only on request, a soak of calls and cancellations while releases are published.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from scipy.stats import bootstrap
 from tests.bench import h2load
 from tests.bench.measure import cores, pinned
 from tests.operations.hostility import load_hostile
+from tests.operations.rotation import revoke, rotate
 from tests.operations.scenarios import (
     contend,
     corrupt,
@@ -35,8 +36,8 @@ from tests.operations.scenarios import (
 from tests.operations.soak import soak
 from tests.processes import ServerProcess
 
-_SCENARIOS = ("swaps", "damage", "contention", "shadow", "shares", "kills", "hostile")
-_SERVERLESS = ("shares", "kills", "hostile")
+_SCENARIOS = ("swaps", "damage", "contention", "shadow", "shares", "kills", "hostile", "rotations")
+_SERVERLESS = ("shares", "kills", "hostile", "rotations")
 _SOAK = "soak"
 _MORE_VERSIONS = {"contention": ("1.1.0", "1.2.0", "1.3.0", "1.4.0"), "shadow": ("2.0.0-rc.1",)}
 # About a fifth of an engine's capacity, so that there is capacity to spare.
@@ -60,6 +61,8 @@ _SHADOW_ROUND_MS = 1000
 @click.option("--callers", default=32, show_default=True)
 @click.option("--calls", default=200, show_default=True, help="Calls of each caller.")
 @click.option("--kills", default=50, show_default=True)
+@click.option("--rotations", default=100, show_default=True, help="A third of each kind.")
+@click.option("--revocations", default=20, show_default=True)
 @click.option("--pairs", default=60, show_default=True, help="Pairs of rounds, with a shadow and without.")
 @click.option(
     "--rate", default=200.0, show_default=True, help="Calls per second, and stream messages per second."
@@ -76,6 +79,8 @@ def main(
     callers: int,
     calls: int,
     kills: int,
+    rotations: int,
+    revocations: int,
     pairs: int,
     rate: float,
     rounds: int,
@@ -131,6 +136,8 @@ def main(
             (folder / "hostile").mkdir()
             refused, served = asyncio.run(load_hostile(folder / "hostile", engine))
             click.echo(f"{refused + served:,} hostile bundles: {refused:,} refused, the others can serve")
+        if "rotations" in wanted:
+            _tell_of_rotations(folder, engine, rotations, revocations)
     if "shares" in wanted:
         _tell_of_shares(1_000_000)
 
@@ -142,6 +149,18 @@ def _tell_of_shares(keys: int) -> None:
         click.echo(f"shares of {keys:,} keys by {weights}: {counts}, chi-square p = {p_value:.3f}")
     after = {"1.0.0": 80, "1.1.0": 20}
     click.echo(f"keys that move from {split} to {after}: {moves(keys, split, after)}")
+
+
+def _tell_of_rotations(folder: Path, engine: str, rotations: int, revocations: int) -> None:
+    keys, certificates = -(-rotations // 3), (rotations + 1) // 3
+    files = rotations - keys - certificates
+    counts = {"keys": keys, "certificates": certificates, "files": files}
+    seen = asyncio.run(rotate(folder / "rotations", engine, **counts))
+    click.echo(f"{rotations} rotations {counts}: {seen.calls:,} calls, 0 failed")
+    seen = asyncio.run(revoke(folder / "revocations", engine, times=revocations))
+    click.echo(
+        f"{revocations} revocations on calls and open streams; {seen.calls:,} calls of others, 0 failed"
+    )
 
 
 def _tell_of_shadow(server: ServerProcess, folder: Path, engine: str, pairs: int) -> None:

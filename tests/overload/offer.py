@@ -11,6 +11,7 @@ import socket
 import struct
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tests import http2
@@ -22,10 +23,10 @@ _CANCEL = struct.pack(">I", http2.CANCEL)
 _MAX_OPEN = 1000
 
 
-def request_head(path: str, timeout_seconds: float | None) -> bytes:
+def request_head(path: str, timeout_seconds: float | None, metadata: Sequence[tuple[str, str]] = ()) -> bytes:
     """The header fields of a request, none of which enters HPACK's dynamic table."""
     timeout = () if timeout_seconds is None else (("grpc-timeout", f"{round(timeout_seconds * 1000)}m"),)
-    return http2.grpc_head(path, timeout)
+    return http2.grpc_head(path, (*timeout, *metadata))
 
 
 @dataclass
@@ -141,6 +142,7 @@ def offer(
     timeout_seconds: float | None = None,
     patience: float | None = None,
     connections: int = 8,
+    metadata: Sequence[tuple[str, str]] = (),
 ) -> Offered:
     """Offer calls at a rate, and count their outcomes.
 
@@ -153,9 +155,10 @@ def offer(
         timeout_seconds: the timeout of each call; None for no deadline.
         patience: seconds after which a call is cancelled; by default the timeout, or else 10 s.
         connections: the number of connections, used in turn.
+        metadata: names and values that each call sends.
     """
     links = [Connection(address) for _ in range(connections)]
-    head, body = request_head(path, timeout_seconds), http2.message(data)
+    head, body = request_head(path, timeout_seconds, metadata), http2.message(data)
     offered, total = Offered(seconds=seconds), round(rate * seconds)
     waiting: deque[tuple[float, Connection, int]] = deque()
     begin, begun = time.perf_counter(), 0

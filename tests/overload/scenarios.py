@@ -23,7 +23,7 @@ KINDS = ("inline", "batch")
 __all__ = ["KINDS", "PREDICT", "overloaded_server"]
 
 
-def write_chain_bundle(output_dir: Path) -> Path:
+def write_chain_bundle(output_dir: Path, nodes: int = _NODES) -> Path:
     """Write a regression that negates the number `x` an even number of times, so that it returns `x`."""
     manifest = manifest_pb2.Manifest(model="chain", version="1.0.0", description="Negates.")
     manifest.created_at.GetCurrentTime()
@@ -40,8 +40,8 @@ def write_chain_bundle(output_dir: Path) -> Path:
     double = TensorProto.DOUBLE
     graph = helper.make_graph(
         [
-            helper.make_node("Neg", [f"x{i}"], [f"x{i + 1}" if i + 1 < _NODES else "value"])
-            for i in range(_NODES)
+            helper.make_node("Neg", [f"x{i}"], [f"x{i + 1}" if i + 1 < nodes else "value"])
+            for i in range(nodes)
         ],
         "chain",
         [helper.make_tensor_value_info("x0", double, ["rows", 1])],

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scorewire_contract.records.blocks import Block, Kind, encode_block
+from scorewire_contract.records.blocks import FORMAT, Block, Kind, encode_block
 from scorewire_contract.records.ledger import decode_ledgers, encode_ledgers
 from scorewire_contract.records.rows import RowsBlock
 from scorewire_contract.records.segments import read_segment
@@ -29,6 +29,7 @@ def test_a_vector_is_up_to_date(name: str) -> None:
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.segment")), ids=lambda path: path.name)
 def test_blocks_are_written_as_they_were_read(path: Path) -> None:
+    """Those of format 1 are read, and were written by an earlier release."""
     sources: dict[int, Source] = {}
     blocks = [each for each in read_segment(path) if isinstance(each, Block)]
     assert blocks
@@ -37,14 +38,18 @@ def test_blocks_are_written_as_they_were_read(path: Path) -> None:
         assert encode_block(block.header, block.body) == whole
         match block.header.kind:
             case Kind.START:
-                assert Start.decode(block.body).encode() == block.body
+                start = Start.decode(block.body)
+                if block.header.format == FORMAT:
+                    assert start.encode() == block.body
             case Kind.SOURCE:
                 source = Source.decode(block.body)
                 sources[source.source] = source
-                assert source.encode() == block.body
+                if block.header.format == FORMAT:
+                    assert source.encode() == block.body
             case Kind.ROWS:
-                rows = RowsBlock.decode(block.body, sources[block.header.source])
-                assert rows.encode() == block.body
+                rows = RowsBlock.decode(block.body, sources[block.header.source], block.header.format)
+                if block.header.format == FORMAT:
+                    assert rows.encode() == block.body
                 assert (len(rows), rows.row_count) == (block.header.predictions, block.header.rows)
                 assert rows.sequences.min() == block.header.first_sequence
             case Kind.LEDGER:

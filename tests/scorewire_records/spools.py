@@ -90,6 +90,7 @@ def rows_of(
         original_writers=np.zeros(shadow, np.uint16),
         callers=Texts.of(["127.0.0.1"] * count),
         routing_keys=Texts.of(f"key-{each}" for each in sequences),
+        principals=Texts.of(("shop", "", "game")[each % 3] for each in sequences.tolist()),
         numbers=np.repeat(value, width).reshape(m, width),
         texts=Texts.of(f"text-{each:g}" for each in np.repeat(value, len(source.texts))),
         error_rows=np.array([], np.uint32),

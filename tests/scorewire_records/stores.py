@@ -65,6 +65,10 @@ class MemoryStore:
     def rows(self, start: UUID) -> int:
         return sum(each.rows.row_count for each in self._blocks.get(start, {}).values())
 
+    def blocks(self, start: UUID) -> list[SourceRows]:
+        """The blocks of rows in their order."""
+        return [each for _, each in sorted(self._blocks.get(start, {}).items())]
+
     def sequences(self, start: UUID) -> list[int]:
         """The sequence number of each row, in the order of blocks."""
         blocks = self._blocks.get(start, {})

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from threading import Event
 
+import pyarrow.parquet as pq
 import pytest
 
 from scorewire_contract.records.identity import PredictionId
@@ -123,6 +124,24 @@ def test_each_row_is_seen_once_while_the_shipper_moves_it(tmp_path: Path, writer
 def test_a_folder_without_records_has_the_fixed_columns(tmp_path: Path) -> None:
     assert ask(tmp_path, "SELECT count(*) AS n FROM records") == [{"n": 0}]
     assert "prediction_id" in {row["column_name"] for row in ask(tmp_path, "DESCRIBE records")}
+
+
+def test_files_of_a_release_without_principals_are_read_like_others(
+    tmp_path: Path, writer: SpoolWriter
+) -> None:
+    writer.write(SOURCE, 3)
+    writer.close_segment()
+    shipper_of(tmp_path).ship()
+    (path,) = tmp_path.glob("churn/*/*/*.parquet")
+    old = pq.read_table(path, partitioning=None).drop_columns(["principal"])
+    pq.write_table(old, path)
+    query = "SELECT principal, count(*) AS n FROM {} GROUP BY ALL ORDER BY ALL"
+    for view in ("records", "churn"):
+        assert ask(tmp_path, query.format(view)) == [{"principal": None, "n": 3}]
+    writer.write(SOURCE, 3)
+    found = [{"principal": name, "n": n} for name, n in (("game", 1), ("shop", 1), (None, 4))]
+    for view in ("records", "churn"):
+        assert ask(tmp_path, query.format(view)) == found
 
 
 def test_each_model_has_a_view_and_outputs_of_different_shape_are_lists(

@@ -11,11 +11,14 @@ from uuid import UUID
 
 import pytest
 
-from scorewire_contract.records.blocks import HEADER_BYTES, Kind, crc32c
-from scorewire_contract.records.segments import DAMAGED, segment_path, spool_folder
+from scorewire_contract.records.blocks import FORMAT, HEADER_BYTES, Kind, crc32c
+from scorewire_contract.records.segments import DAMAGED, LOCK, segment_path, spool_folder, start_folder
 from scorewire_records.shipper import Shipper
 from scorewire_records.shipper_status import RowCounts
 from scorewire_records.start_state import StartState, StartStates
+from scorewire_records.tables import to_table
+from tests.records.vectors import segments as vectors
+from tests.records.vectors.files import FOLDER, FORMAT_1
 from tests.scorewire_records.spools import SpoolWriter, source
 from tests.scorewire_records.stores import MemoryStore
 
@@ -270,15 +273,37 @@ def test_a_segment_of_a_newer_format_waits_and_others_do_not(
     writer.kill()
     path = segment_path(writer.folder, 0)
     data = bytearray(path.read_bytes())
-    data[8:10] = (2).to_bytes(2, "little")
+    data[8:10] = (FORMAT + 1).to_bytes(2, "little")
     data[92:96] = crc32c(bytes(data[:92])).to_bytes(4, "little")
     path.write_bytes(data)
     with SpoolWriter(tmp_path) as other:
         other.write(SOURCE, 3)
     shipper = ship(tmp_path, store)
-    assert "format is 2" in shipper.problems[str(writer.start)]
+    assert f"format is {FORMAT + 1}" in shipper.problems[str(writer.start)]
     assert path.read_bytes() == data
     assert store.rows(other.start) == 3
+
+
+def test_what_an_earlier_release_left_is_stored_beside_what_comes(
+    tmp_path: Path, store: MemoryStore, writer: SpoolWriter
+) -> None:
+    """A server that is started again after an upgrade finds segments of format 1."""
+    folder = start_folder(spool_folder(tmp_path), vectors.START)
+    folder.mkdir()
+    (folder / LOCK).touch()
+    segment_path(folder, 0).write_bytes((FOLDER / f"{FORMAT_1}.segment").read_bytes())
+    rows = writer.write(SOURCE, 3)
+    writer.close_segment()
+    shipper = ship(tmp_path, store)
+    assert shipper.problems == {}
+    assert store.rows(vectors.START) == 4 + 4 + 2 + 4
+    old, new = store.blocks(vectors.START), store.blocks(writer.start)
+    assert {name for each in old for name in each.rows.principals} == {""}
+    assert {each.source.principal for each in old} == {"drop"}
+    assert to_table(vectors.START, old[0].source, old[0].rows)["principal"].null_count == 4
+    assert [list(each.rows.principals) for each in new] == [list(rows.principals)]
+    assert not folder.exists()
+    assert damaged_files(tmp_path) == []
 
 
 def test_a_store_that_fails_gets_everything_later_and_once(

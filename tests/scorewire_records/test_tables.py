@@ -34,6 +34,7 @@ def test_a_row_has_its_prediction_its_features_and_its_outputs() -> None:
         "route_kind": "alias",
         "share": 0.25,
         "caller": "127.0.0.1",
+        "principal": "game",
         "routing_key": "key-8",
         "shadow_of": None,
         "server_time_us": 50,
@@ -71,6 +72,7 @@ def test_missing_values_are_null_and_so_are_the_outputs_of_rows_with_an_error() 
         numbers=numbers,
         texts=Texts.of(["DE", "", "ü"]),
         callers=Texts.of(["", "unix", "10.0.0.1"]),
+        principals=Texts.of(["shop", "shop", ""]),
         error_rows=np.array([1, 2], np.uint32),
         error_reasons=np.array([100, 9999], np.uint16),
         error_features=np.array([2, 0], np.uint16),
@@ -80,6 +82,7 @@ def test_missing_values_are_null_and_so_are_the_outputs_of_rows_with_an_error() 
     assert table["feature_income"] == [None, 1.0, 2.0]
     assert table["feature_country"] == ["DE", None, "ü"]
     assert table["caller"] == [None, "unix", "10.0.0.1"]
+    assert table["principal"] == ["shop", "shop", None]
     assert table["error_reason"] == [None, "MISSING_VALUE", "9999"]
     assert table["error_feature"] == [None, "income", "age"]
     assert table["output_probability"] == [[0.0, 0.0], None, None]

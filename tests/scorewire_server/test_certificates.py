@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from scorewire_server.certificates import Certificates
 from scorewire_server.engine.port import Certificate
 from scorewire_server.engine.tls import read_certificate
 from scorewire_server.settings import Settings
-from tests.certificates import make_certificates
+from tests.certificates import ClientAuthority, make_certificates
 
 REFUSED = "the certificate is not replaced, the one before stays"
 
@@ -101,6 +102,30 @@ async def test_the_engine_gets_each_pair_once(settings: Settings, tmp_path: Path
     assert used[1:] == [read_certificate(settings)]
     assert (certificates.replaced, certificates.refused) == (1, 0)
     assert certificates.shown == used[1]
+
+
+async def test_the_engine_gets_new_authorities_and_revocation_lists(
+    settings: Settings, tmp_path: Path
+) -> None:
+    authority, lists = ClientAuthority(tmp_path), tmp_path / "crl.pem"
+    lists.write_bytes(authority.revocation_list())
+    settings = replace(settings, tls_client_ca=authority.file, tls_client_crl=lists)
+    used: list[Certificate] = []
+    certificates = Certificates(settings, used.append)
+    await certificates.look()
+    lists.write_bytes(authority.revocation_list(authority.issue("shop")))
+    await certificates.look()
+    authority.file.write_bytes(authority.file.read_bytes() * 2)
+    await certificates.look()
+    assert [each.client_crl for each in used[1:]] == [lists.read_bytes()] * 2
+    assert [each.client_ca for each in used[1:]] == [used[0].client_ca, authority.file.read_bytes()]
+    assert used[0].client_crl != used[1].client_crl
+    # A list of an authority that is not there any more.
+    authority.file.write_bytes(ClientAuthority(tmp_path, "others").file.read_bytes())
+    with capture_logs() as logged:
+        await certificates.look()
+    assert [line["event"] for line in logged] == [REFUSED]
+    assert (certificates.replaced, certificates.refused, len(used)) == (2, 1, 3)
 
 
 async def test_files_that_cannot_be_used_change_nothing_and_are_told_once(

@@ -4,6 +4,8 @@ import platform
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from google.rpc import code_pb2
@@ -13,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from scorewire_contract.bundle import Bundle
 from scorewire_proto.v1 import errors_pb2, models_pb2
 from scorewire_server.certificates import Certificates
+from scorewire_server.control.audit import AuditCounts
 from scorewire_server.engine.factory import EngineKind
 from scorewire_server.engine.port import Certificate
 from scorewire_server.engine.recording import RecordCounts
@@ -20,9 +23,11 @@ from scorewire_server.engine.snapshot import VersionRecord
 from scorewire_server.engine.snapshot_builder import build_snapshot
 from scorewire_server.engine.statistics import (
     BUCKETS_SECONDS,
+    CREDENTIAL_CAUSES,
     CallKey,
     CallStatistics,
     Histogram,
+    PrincipalStatistics,
     Statistics,
     Transport,
     VersionStatistics,
@@ -158,6 +163,13 @@ def test_the_ledger_of_records_becomes_families(tmp_path: Path) -> None:
     assert samples[_key("scorewire_record_problem")] == 0
 
 
+def test_the_lines_of_the_audit_are_counted() -> None:
+    audit = AuditCounts(written=3, failed=2, left_out=1)
+    samples = _scrape(Metrics(ENGINE, Statistics, lambda: build_snapshot([]), audit=audit))
+    for result, count in {"written": 3, "failed": 2, "left_out": 1}.items():
+        assert samples[_key("scorewire_audit_lines_total", result=result)] == count
+
+
 def test_the_page_of_metrics_names_each_with_its_labels(sum_bundle: Bundle, tmp_path: Path) -> None:
     records = Records(Settings(records=tmp_path / "records"), RecordCounts, lambda: None)
     certificates = Certificates(Settings(), lambda _: None)
@@ -170,7 +182,17 @@ def test_the_page_of_metrics_names_each_with_its_labels(sum_bundle: Bundle, tmp_
         row_errors={errors_pb2.ERROR_REASON_MISSING_VALUE: 1}
     )
     traces = Traces(Settings(traces="http://127.0.0.1:4317"), lambda: None)
+    statistics.principals["shop"] = PrincipalStatistics()
+    statistics.credentials_refused = dict.fromkeys(CREDENTIAL_CAUSES, 0)
+    access: Any = SimpleNamespace(replaced=1, refused=0, fetches={("https://login.example/", "ok"): 1})
     metrics = Metrics(
-        ENGINE, lambda: statistics, lambda: snapshot, certificates, records=records, traces=traces
+        ENGINE,
+        lambda: statistics,
+        lambda: snapshot,
+        certificates,
+        access=access,
+        audit=AuditCounts(),
+        records=records,
+        traces=traces,
     )
     assert told_metrics(generate_latest(metrics.registry).decode()) == documented_metrics()

@@ -94,6 +94,16 @@ def test_half_a_certificate_is_refused(given: str) -> None:
         read_settings({given: "file.pem"}, {})
 
 
+def test_certificates_of_clients_need_tls_and_their_revocation_lists_an_authority() -> None:
+    files = {"tls_cert": "server.pem", "tls_key": "server.key"}
+    with pytest.raises(SettingError, match="--tls-client-ca needs --tls-cert"):
+        read_settings({"tls_client_ca": "ca.pem"}, {})
+    with pytest.raises(SettingError, match="--tls-client-crl needs --tls-client-ca"):
+        read_settings({**files, "tls_client_crl": "crl.pem"}, {})
+    read = read_settings({**files, "tls_client_ca": "ca.pem", "tls_client_crl": "crl.pem"}, {})
+    assert read.tls_client_crl == Path("crl.pem")
+
+
 @pytest.mark.parametrize(
     "url",
     [

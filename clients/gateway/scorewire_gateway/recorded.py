@@ -32,7 +32,7 @@ _MAX_WAITING = 16
 _FEATURE, _OUTPUT = "feature_", "output_"
 _FIELDS = (
     *("prediction_id", "row", "time", "model", "version", "route", "route_kind", "share"),
-    *("caller", "routing_key", "shadow_of", "server_time_us", "model_time_us"),
+    *("caller", "principal", "routing_key", "shadow_of", "server_time_us", "model_time_us"),
 )
 
 

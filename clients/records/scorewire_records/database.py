@@ -19,6 +19,8 @@ from scorewire_records.tables import FIXED
 
 # The view of the records of all models. Each model has a view of its own name, too.
 ALL = "records"
+# A table without rows, with the columns that all records have.
+_NO_RECORDS = "versions.nothing"
 # How often a query whose time is over is stopped.
 _STOP_AGAIN_SECONDS = 0.1
 _Columns: TypeAlias = "dict[str, str]"
@@ -142,6 +144,8 @@ def _create_views(connection: duckdb.DuckDBPyConnection, files: Iterable[RecordF
     for file in files:
         by_version[file.model][file.version].append(file.path)
     connection.execute("CREATE SCHEMA versions")
+    # Files of an earlier release may lack a column of ours.
+    connection.from_arrow(FIXED.empty_table()).create(_NO_RECORDS)
     views: dict[str, dict[str, _Columns]] = {}
     for model, versions in by_version.items():
         for version, paths in versions.items():
@@ -156,7 +160,7 @@ def _create_views(connection: duckdb.DuckDBPyConnection, files: Iterable[RecordF
         if model != ALL:
             connection.execute(f"CREATE VIEW {identifier(model)} AS {_union(parts)}")
     everything = {view: columns for parts in views.values() for view, columns in parts.items()}
-    connection.execute(f"CREATE VIEW {ALL} AS {_union(everything) if everything else _nothing(connection)}")
+    connection.execute(f"CREATE VIEW {ALL} AS {_union(everything)}")
 
 
 def _union(views: dict[str, _Columns]) -> str:
@@ -170,12 +174,7 @@ def _union(views: dict[str, _Columns]) -> str:
             for name in wrapped
         )
         selects.append(f"SELECT * {f'REPLACE ({terms}) ' if terms else ''}FROM {view}")
-    return " UNION ALL BY NAME ".join(selects)
-
-
-def _nothing(connection: duckdb.DuckDBPyConnection) -> str:
-    connection.from_arrow(FIXED.empty_table()).create("versions.nothing")
-    return "FROM versions.nothing"
+    return " UNION ALL BY NAME ".join([*selects, f"FROM {_NO_RECORDS}"])
 
 
 def _lock(connection: duckdb.DuckDBPyConnection, paths: Iterable[Path]) -> None:

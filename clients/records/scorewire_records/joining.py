@@ -12,7 +12,7 @@ from scorewire_contract.records.rows import OutputColumn, RowsBlock
 from scorewire_contract.records.texts import Texts
 
 # The columns that are not arrays, or whose values refer to the block.
-_OTHERS = {"callers", "routing_keys", "texts", "error_rows", "outputs"}
+_OTHERS = {"callers", "routing_keys", "principals", "texts", "error_rows", "outputs"}
 _ARRAYS = [name for name in RowsBlock.__slots__ if name not in _OTHERS]
 # What the arrays of a block take beside their values.
 _BLOCK_BYTES = 4096
@@ -32,6 +32,7 @@ def joined(blocks: Sequence[RowsBlock]) -> RowsBlock:
         **arrays,
         callers=_texts([each.callers for each in blocks]),
         routing_keys=_texts([each.routing_keys for each in blocks]),
+        principals=_texts([each.principals for each in blocks]),
         texts=_texts([each.texts for each in blocks]),
         error_rows=np.concatenate(error_rows).astype(np.uint32),
         outputs=tuple(_output(column) for column in columns),
@@ -40,7 +41,7 @@ def joined(blocks: Sequence[RowsBlock]) -> RowsBlock:
 
 def nbytes(block: RowsBlock) -> int:
     """About how many bytes of memory a block takes."""
-    values = (each for each in (block.texts, block.callers, block.routing_keys, *block.outputs))
+    values = (block.texts, block.callers, block.routing_keys, block.principals, *block.outputs)
     sizes = (_texts_nbytes(each) if isinstance(each, Texts) else each.nbytes for each in values)
     return _BLOCK_BYTES + block.numbers.nbytes + sum(sizes) + 50 * len(block)
 

@@ -31,6 +31,7 @@ FIXED = pa.schema(
         pa.field("route_kind", pa.string(), nullable=False),
         pa.field("share", pa.float64(), nullable=False),
         pa.field("caller", pa.string()),
+        pa.field("principal", pa.string()),
         pa.field("routing_key", pa.string()),
         pa.field("shadow_of", pa.string()),
         pa.field("server_time_us", pa.int64(), nullable=False),
@@ -57,8 +58,8 @@ def schema_of(source: Source) -> pa.Schema:
 def to_table(start: UUID, source: Source, rows: RowsBlock) -> pa.Table:
     """The rows of a block as a table with the columns of `schema_of(source)`, one row per scored row.
 
-    Missing values of features are null, and so are the outputs of rows with an error, and a caller or a
-    routing key that is empty. Bytes that are not UTF-8 are replaced.
+    Missing values of features are null, and so are the outputs of rows with an error, and a caller, a
+    principal or a routing key that is empty. Bytes that are not UTF-8 are replaced.
     """
     of_row = pa.array(rows.prediction_of_row)
     columns = {
@@ -76,6 +77,7 @@ def to_table(start: UUID, source: Source, rows: RowsBlock) -> pa.Table:
         },
         "share": pa.array(np.where(rows.flags & KEPT, 1.0, source.share)).take(of_row),
         "caller": _texts(rows.callers).take(of_row),
+        "principal": _texts(rows.principals).take(of_row),
         "routing_key": _texts(rows.routing_keys).take(of_row),
         "shadow_of": _originals(start, source, rows).take(of_row),
         "server_time_us": pa.array(rows.server_us, pa.int64()).take(of_row),

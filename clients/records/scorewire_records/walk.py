@@ -140,7 +140,7 @@ class Walk:
             return End(header.number)
         elif header.kind == Kind.ROWS:
             source = self._source(header.source)
-            rows = RowsBlock.decode(block.body, source)
+            rows = RowsBlock.decode(block.body, source, header.format)
             if (len(rows), rows.row_count) != (header.predictions, header.rows):
                 raise BlockError("a block has other rows than its header says")
             return SourceRows(header.number, source, rows)
@@ -236,5 +236,5 @@ def _check_format(path: Path) -> None:
     whole = len(head) == HEADER_BYTES and int.from_bytes(head[-4:], "little") == crc32c(head[:-4])
     if whole and head.startswith(MARKER) and found > FORMAT:
         raise NewerFormatError(
-            f"its format is {found}, and this program reads format {FORMAT}: install a newer one"
+            f"its format is {found}, and this program reads formats up to {FORMAT}: install a newer one"
         )

@@ -18,16 +18,16 @@ from scorewire_server.access.key_sets import FileKeys, KeySet, RemoteKeys
 from scorewire_server.access.revocations import (
     MAX_AUTHORITIES_BYTES,
     MAX_LISTS_BYTES,
-    Revocations,
     parse_revocations,
 )
 from scorewire_server.access.tables import AccessError
 from scorewire_server.access.verifier import Rules, Verifier
 from scorewire_server.engine.access import AccessTable, Verify
+from scorewire_server.engine.revocations import Revocations
 from scorewire_server.settings import Settings
 
 # A change is in force after two looks that find it.
-_SECONDS_BETWEEN_LOOKS = 0.25
+_SECONDS_BETWEEN_LOOKS = 0.2
 _ACCESS, _REVOCATIONS = "access", "revocation lists"
 
 
@@ -190,9 +190,10 @@ class Access:
         key_sets: dict[str, KeySet] = {}
         for name, issuer in self._file.value.issuers.items():
             before = self._key_sets.get(name)
-            key_sets[name] = (
-                before if before is not None and before.issuer == issuer else _keys(issuer, self._lost)
-            )
+            keys = before if before is not None and before.issuer == issuer else _keys(issuer, self._lost)
+            if isinstance(keys, RemoteKeys) and isinstance(before, RemoteKeys) and keys is not before:
+                keys.continue_from(before)
+            key_sets[name] = keys
         return key_sets
 
     def _read_rules(self, key_sets: Mapping[str, KeySet]) -> Rules:

@@ -11,9 +11,9 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from scorewire_server.access.refusal import RefusedError
-from scorewire_server.access.revocations import Revocations
 from scorewire_server.access.rules import AmbiguousError, CertificateRules
 from scorewire_server.engine.access import Grant
+from scorewire_server.engine.revocations import Revocations
 
 _MAX_BYTES = 64 << 10
 _SPIFFE = "spiffe:"

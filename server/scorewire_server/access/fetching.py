@@ -105,7 +105,8 @@ class _Request:
                     content += part
                     if len(content) > self._max_bytes:
                         return f"the answer has more than {self._max_bytes} bytes"
-                return bytes(content)
+                # What is still to come, by the header of the answer; None if that does not say.
+                return "the answer ends in its middle" if response.length else bytes(content)
         finally:
             self._socket = None
             connection.close()

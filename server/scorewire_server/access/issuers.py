@@ -26,9 +26,10 @@ class KeysUrl:
     target: str
 
     def __str__(self) -> str:
+        """The URL for people, without its query, which may have a secret."""
         scheme = "https" if self.tls else "http"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{scheme}://{host}:{self.port}{self.target}"
+        return f"{scheme}://{host}:{self.port}{self.target.partition('?')[0]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

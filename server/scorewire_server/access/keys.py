@@ -1,7 +1,8 @@
 """API keys: `scorewire_<id>_<secret>`, of which the access file has the id and a hash only.
 
 The secret has 256 random bits, so that nobody finds it out from its hash, and a hash
-that takes long is not needed.
+that takes long is not needed. Engines look keys up by their hashes: a caller cannot
+choose the hash of what it sends, so the time of a look-up tells nothing of other keys.
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ import secrets
 from collections.abc import Container
 from dataclasses import dataclass, field
 from hashlib import sha256
-
-from scorewire_server.engine.access import AccessTable, Grant
 
 _PREFIX = "scorewire"
 _ID_BYTES = 4
@@ -41,12 +40,3 @@ def make_key(taken: Container[str] = ()) -> ApiKey:
     while (key_id := secrets.token_hex(_ID_BYTES)) in taken:
         pass
     return ApiKey(key_id, f"{_PREFIX}_{key_id}_{secrets.token_hex(_SECRET_BYTES)}")
-
-
-def find_key(table: AccessTable, token: bytes) -> Grant | None:
-    """The grant of a bearer token that is an API key, also if it has expired; None if the table lacks it.
-
-    Only hashes are compared. A caller cannot choose the hash of what it sends, so the
-    time that this takes tells nothing of the keys in the table.
-    """
-    return table.keys.get(sha256(token).digest())

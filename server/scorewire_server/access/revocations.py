@@ -1,97 +1,28 @@
-"""The revocation lists of --tls-client-crl (RFC 5280, section 5)."""
+"""Reads the revocation lists of --tls-client-crl as a file that is followed."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-
-from scorewire_server.access.tables import AccessError, show
+from scorewire_server.access.tables import AccessError
+from scorewire_server.engine import revocations
+from scorewire_server.engine.revocations import Revocations
 
 MAX_AUTHORITIES_BYTES = 4 << 20
 MAX_LISTS_BYTES = 64 << 20
-_LIST = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
-
-
-@dataclass(frozen=True, slots=True)
-class Revocations:
-    """The certificates that are revoked.
-
-    Attributes:
-        serials: the serial numbers of revoked certificates, by their issuer.
-        next_updates: when each list should have been replaced, in seconds since 1970, by the text of its
-            issuer; lists that do not say so are left out.
-    """
-
-    serials: dict[x509.Name, set[int]] = field(default_factory=dict, repr=False)
-    next_updates: tuple[tuple[str, float], ...] = ()
-
-    def has(self, certificate: x509.Certificate) -> bool:
-        """Whether a certificate is revoked."""
-        return certificate.serial_number in self.serials.get(certificate.issuer, ())
 
 
 def parse_revocations(contents: Sequence[bytes]) -> Revocations:
     """Read revocation lists.
 
-    A list goes on to apply after its time for the next one, since a list is better
-    than none.
-
     Args:
         contents: the authorities of --tls-client-ca, and the lists of --tls-client-crl, both as PEM.
 
     Raises:
-        AccessError: there is no list, or a list was not signed by an authority, or has only changes or the
-            certificates of others.
+        AccessError: the lists cannot be used.
     """
-    authorities_pem, lists_pem = contents
+    authorities, lists = contents
     try:
-        authorities = x509.load_pem_x509_certificates(authorities_pem)
+        return revocations.parse_revocations(authorities, lists)
     except ValueError as error:
-        raise AccessError(f"--tls-client-ca has no certificates in PEM: {error}") from None
-    found = _LIST.findall(lists_pem)
-    if not found:
-        raise AccessError("--tls-client-crl has no revocation list in PEM")
-    serials: dict[x509.Name, set[int]] = {}
-    next_updates = []
-    for number, pem in enumerate(found, 1):
-        try:
-            revoked = x509.load_pem_x509_crl(pem)
-            _check(revoked, authorities)
-            serials.setdefault(revoked.issuer, set()).update(each.serial_number for each in revoked)
-        except (ValueError, UnsupportedAlgorithm, TypeError, x509.DuplicateExtension) as error:
-            raise AccessError(f"list {number} of --tls-client-crl cannot be used: {error}") from None
-        if revoked.next_update_utc is not None:
-            next_updates.append((revoked.issuer.rfc4514_string(), revoked.next_update_utc.timestamp()))
-    return Revocations(serials, tuple(next_updates))
-
-
-def _check(revoked: x509.CertificateRevocationList, authorities: Sequence[x509.Certificate]) -> None:
-    """Check that an authority signed a list, and that the list is about its certificates.
-
-    Raises:
-        ValueError: it is not.
-    """
-    signers = [each for each in authorities if each.subject == revoked.issuer]
-    issuer = show(revoked.issuer.rfc4514_string())
-    if not signers:
-        raise ValueError(
-            f"it is of {issuer}, which is not in --tls-client-ca; add this authority's certificate"
-        )
-    if not any(_signed(revoked, each) for each in signers):
-        raise ValueError(f"its signature is not that of {issuer}")
-    for extension in revoked.extensions:
-        value = extension.value
-        if isinstance(value, x509.DeltaCRLIndicator):
-            raise ValueError("it has only changes to another list (delta CRL); give whole lists")
-        if isinstance(value, x509.IssuingDistributionPoint) and value.indirect_crl:
-            raise ValueError("it has the certificates of other authorities (indirect CRL)")
-
-
-def _signed(revoked: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:
-    key = authority.public_key()
-    # The method raises TypeError for keys that sign nothing.
-    return revoked.is_signature_valid(key)  # type: ignore[arg-type]
+        raise AccessError(str(error)) from None

@@ -16,10 +16,11 @@ from typing import Any
 
 import jwt
 
-from scorewire_server.access.issuers import Issuer
+from scorewire_server.access.issuers import ALGORITHMS, Issuer
 from scorewire_server.access.jwks import MAX_KEY_ID, VerificationKey
 from scorewire_server.access.refusal import RefusedError
 from scorewire_server.access.strict_json import parse_object
+from scorewire_server.engine.access import MAX_TOKEN_BYTES
 
 _SEGMENT = re.compile(rb"[A-Za-z0-9_-]+")
 _MAX_HEADER_BYTES = 4096
@@ -28,7 +29,7 @@ _MAX_AUDIENCES = 100
 _LAST_SECOND = 253_402_300_799  # of the year 9999
 # What a token may say that it is: of RFC 7519, and an access token of RFC 9068.
 _TYPES = {"jwt", "at+jwt", "application/jwt", "application/at+jwt"}
-_JWS = jwt.PyJWS()
+_JWS = jwt.PyJWS(algorithms=list(ALGORITHMS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ def read_token(text: bytes) -> UnverifiedToken:
     Raises:
         RefusedError: it cannot be read, needs an extension, or is no token for access.
     """
+    if len(text) > MAX_TOKEN_BYTES:
+        raise RefusedError("it is too long")
     segments = text.split(b".")
     if len(segments) != 3:
         raise RefusedError("it is neither an API key nor a signed token")

@@ -12,11 +12,11 @@ from scorewire_server.access.access_file import AccessFile
 from scorewire_server.access.client_certificates import verify_certificate
 from scorewire_server.access.key_sets import KeySet
 from scorewire_server.access.refusal import RefusedError
-from scorewire_server.access.revocations import Revocations
 from scorewire_server.access.rules import AmbiguousError
 from scorewire_server.access.tables import show
 from scorewire_server.access.tokens import UnverifiedToken, read_token, verify_token
 from scorewire_server.engine.access import Credential, Grant
+from scorewire_server.engine.revocations import Revocations
 
 # From the question to a refusal. Longer than any check takes; only the wait for the keys of an issuer, which
 # are public, takes longer.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic, perf_counter_ns
 
 from scorewire_server.engine.access import Principal
@@ -35,6 +35,17 @@ class CallContext:
     received_ns: int = field(default_factory=perf_counter_ns)
     trace: CallTrace | None = None
     principal: Principal | None = None
+
+    def identified(self, principal: Principal) -> CallContext:
+        """The context of the same call, now that it is known who calls. Its trace tells it as well."""
+        if self.trace is not None:
+            self.trace.principal = principal.name
+        return replace(self, principal=principal)
+
+    @property
+    def principal_name(self) -> str:
+        """The name of the principal that calls; "" if there is none."""
+        return "" if self.principal is None else self.principal.name
 
     @property
     def seconds_left(self) -> float | None:

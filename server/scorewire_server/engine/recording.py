@@ -37,6 +37,7 @@ class RecordedSource:
         numbers: what becomes of each number of a row.
         texts: what becomes of each text of a row.
         caller: what becomes of the caller's address.
+        principal: what becomes of the principal's name.
         routing_key: what becomes of the routing key.
         hash_key: the key of all hashes of this source; empty if there are none.
     """
@@ -50,6 +51,7 @@ class RecordedSource:
     numbers: tuple[Treatment, ...] = ()
     texts: tuple[Treatment, ...] = ()
     caller: Treatment = "keep"
+    principal: Treatment = "keep"
     routing_key: Treatment = "keep"
     hash_key: bytes = field(default=b"", repr=False)
 

@@ -12,7 +12,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 from scorewire_server.errors import clip
 
-_LIST = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
+_BEGIN = b"-----BEGIN X509 CRL-----"
+_LIST = re.compile(_BEGIN + rb".*?-----END X509 CRL-----", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ def parse_revocations(authorities: bytes, lists: bytes) -> Revocations:
     found = _LIST.findall(lists)
     if not found:
         raise ValueError("--tls-client-crl has no revocation list in PEM")
+    if len(found) != lists.count(_BEGIN):
+        raise ValueError("--tls-client-crl has a revocation list that does not end")
     serials: dict[x509.Name, set[int]] = {}
     next_updates = []
     for number, pem in enumerate(found, 1):

@@ -88,6 +88,8 @@ def _attributes(call: TracedCall) -> Iterator[KeyValue]:
     yield _number("rpc.grpc.status_code", call.code)
     if call.reason:
         yield _text("scorewire.reason", reason_name(call.reason))
+    if call.principal:
+        yield _text("scorewire.principal", call.principal)
     if call.version:
         yield _text("scorewire.model", call.model)
         yield _text("scorewire.version", call.version)

@@ -127,6 +127,9 @@ class CallTrace:
         state: the tracestate.
         remote: whether the parent is a span of the caller.
         span_id: the id of the call's span; a new one unless given.
+
+    Attributes:
+        principal: the name of the principal that calls; "" until it is known, and without --access.
     """
 
     __slots__ = (
@@ -140,6 +143,7 @@ class CallTrace:
         "_state",
         "_trace_id",
         "_tracer",
+        "principal",
     )
 
     def __init__(
@@ -165,6 +169,7 @@ class CallTrace:
         self._remote = remote
         self._span_id = span_id or _random_id(8)
         self._ended = False
+        self.principal = ""
 
     def of_message(self, began_ns: int) -> CallTrace | None:
         """The trace of a message of this call, itself if it has one message.
@@ -175,7 +180,7 @@ class CallTrace:
             return self
         if not self._tracer.allows(began_ns):
             return None
-        return CallTrace(
+        trace = CallTrace(
             self._tracer,
             "message",
             self._method,
@@ -184,6 +189,8 @@ class CallTrace:
             begin_ns=began_ns,
             state=self._state,
         )
+        trace.principal = self.principal
+        return trace
 
     def end(
         self,
@@ -214,6 +221,7 @@ class CallTrace:
                 self._parent_id,
                 self._remote,
                 self._state,
+                self.principal,
                 since_1970_ns + self._begin_ns,
                 since_1970_ns + (now_ns if end_ns is None else end_ns),
                 [(stage, since_1970_ns + begin, since_1970_ns + end) for stage, begin, end in passed.stages],

@@ -49,6 +49,7 @@ class TracedCall(NamedTuple):
         parent_id: 8 bytes, the id of the span that caused this one; empty for the first of a trace.
         remote: whether the parent is a span of the caller.
         state: the tracestate of the caller, if it is valid, at most `MAX_STATE_BYTES`; else "".
+        principal: the name of the principal that called; "" without --access, or if the call was refused.
         begin_ns: when the call arrived, in nanoseconds since 1970.
         end_ns: when the answer was written, or the call had failed.
         stages: the place in `STAGES`, the begin and the end of each stage that was passed, in order.
@@ -70,6 +71,7 @@ class TracedCall(NamedTuple):
     parent_id: bytes
     remote: bool
     state: str
+    principal: str
     begin_ns: int
     end_ns: int
     stages: Sequence[tuple[int, int, int]]

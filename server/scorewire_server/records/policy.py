@@ -45,6 +45,7 @@ class ModelPolicy:
         keep_shadowed: whether predictions that are copied to a shadow are recorded in any case.
         retention_days: how long records are kept; None for good.
         caller: what becomes of the caller's address.
+        principal: what becomes of the principal's name.
         routing_key: what becomes of the routing key.
         features: what becomes of features, by name; all others are kept.
     """
@@ -55,13 +56,14 @@ class ModelPolicy:
     keep_shadowed: bool = False
     retention_days: int | None = None
     caller: Treatment = "keep"
+    principal: Treatment = "keep"
     routing_key: Treatment = "keep"
     features: Mapping[str, Treatment] = field(default_factory=dict)
 
     @property
     def hashes(self) -> bool:
         """Whether anything is hashed."""
-        return "hash" in {self.caller, self.routing_key, *self.features.values()}
+        return "hash" in {self.caller, self.principal, self.routing_key, *self.features.values()}
 
     def misfit(self, versions: Iterable[Iterable[str]]) -> str:
         """What is wrong with the policy for a model, "" if nothing is.

@@ -116,6 +116,7 @@ def _source(
         dropped=tuple(feature.name for feature, treatment in treated if treatment == "drop"),
         routing_key=rules.routing_key,
         caller=rules.caller,
+        principal=rules.principal,
         retention_days=rules.retention_days,
         outputs=tuple(
             Output(name=each.name, width=each.width, kind=_KINDS[each.kind], labels=tuple(each.class_labels))
@@ -133,6 +134,7 @@ def _source(
         numbers=tuple(treatment for _, treatment in numbers),
         texts=tuple(treatment for _, treatment in texts),
         caller=rules.caller,
+        principal=rules.principal,
         routing_key=rules.routing_key,
         hash_key=hash_key if rules.hashes else b"",
     )

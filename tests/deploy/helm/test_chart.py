@@ -279,6 +279,7 @@ def test_the_settings_in_the_schema_are_those_of_the_programs() -> None:
             "server.autoscaling.enabled=true,server.autoscaling.cpuUtilization=0",
             "server.autoscaling has no target: set cpuUtilization, inFlight or callsPerSecond",
         ),
+        ("server.control=on", "name the access file in access.secret"),
         ("gateway.enabled=true,gateway.settings.jobs=/jobs", "a folder that one gateway uses"),
         (
             "gateway.enabled=true,gateway.settings.jobs=/j,gateway.replicas=1,gateway.autoscaling.enabled=true",
@@ -290,6 +291,25 @@ def test_a_wrong_value_is_refused_with_its_place(setting: str, told: str) -> Non
     done = helm("template", "demo", CHART, "--set", setting)
     assert done.returncode == 1
     assert told in done.stderr
+
+
+def test_the_access_file_comes_from_a_secret_and_is_followed() -> None:
+    values = "access.secret.name=callers,access.secret.key=file,server.control=auto"
+    pod = _one(render(None, "--set", values), "Deployment", "demo-scorewire-server")["spec"]["template"][
+        "spec"
+    ]
+    (container,) = pod["containers"]
+    assert "--access=/etc/scorewire/access/access.toml" in container["args"]
+    assert "--control=auto" in container["args"]
+    # A folder, since a mount of a single file does not follow the Secret.
+    mount = {"name": "access", "mountPath": "/etc/scorewire/access", "readOnly": True}
+    assert mount in container["volumeMounts"]
+    (volume,) = (each for each in pod["volumes"] if each["name"] == "access")
+    assert volume["secret"] == {
+        "secretName": "callers",
+        "defaultMode": 0o440,
+        "items": [{"key": "file", "path": "access.toml"}],
+    }
 
 
 def test_a_setting_takes_the_place_of_the_charts_own() -> None:
@@ -352,7 +372,9 @@ def test_notes_warn_of_what_is_open() -> None:
     assert "calls are not encrypted" in notes()
     assert "calls are not encrypted" not in notes("--set", "tls.secretName=x")
     assert "statefulset/demo-scorewire-server" in notes("--set", "records.enabled=true")
-    assert "whoever reaches the port may change" in notes("--set", "server.control=on")
+    no_policy = "networkPolicy.enabled=false"
+    assert "asks nobody who calls" in notes("--set", no_policy)
+    assert "asks nobody who calls" not in notes("--set", f"{no_policy},access.secret.name=callers")
     assert "only pods of this namespace" not in notes()
     open_gateway = "gateway.enabled=true,gateway.service.type=LoadBalancer"
     assert "Name callers from elsewhere in gateway.clients" in notes("--set", open_gateway)

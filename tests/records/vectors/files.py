@@ -19,12 +19,16 @@ from scorewire_contract.records.texts import Texts
 from tests.records.vectors.segments import damaged_segment, torn_segments, whole_segment
 
 FOLDER = Path(__file__).parent
+# A segment of format 1, as it was written before there was format 2.
+FORMAT_1 = "format-1"
 _KEY = bytes(range(32))
 
 
 def vector_files() -> dict[str, bytes]:
     """The contents of all files, by name."""
     named = {"whole": whole_segment(), "damaged": damaged_segment(), **torn_segments()}
+    # No program writes format 1 any more.
+    named[FORMAT_1] = (FOLDER / f"{FORMAT_1}.segment").read_bytes()
     files = {f"{name}.segment": data for name, data in named.items()}
     files |= {f"{name}.json": _json(found(read_segment(data))) for name, data in named.items()}
     return files | {"hashes.json": _json(_hashes())}
@@ -48,6 +52,7 @@ def _block(block: Block, sources: dict[int, Source]) -> dict[str, Any]:
     header = block.header
     values = {
         "offset": block.offset,
+        "format": header.format,
         "kind": header.kind,
         "start": str(header.start),
         "number": header.number,
@@ -75,7 +80,7 @@ def _body(block: Block, sources: dict[int, Source]) -> dict[str, Any]:
             return {"json": json.loads(block.body)}
         case Kind.ROWS:
             source = sources[block.header.source]
-            return {"columns": _columns(RowsBlock.decode(block.body, source), source)}
+            return {"columns": _columns(RowsBlock.decode(block.body, source, block.header.format), source)}
         case Kind.LEDGER:
             return {"writers": [_ledger(each) for each in decode_ledgers(block.body)]}
     return {}

@@ -38,7 +38,9 @@ CHURN = Source(
     outputs=(Output(name="probability", width=2, kind="probability", labels=("no", "yes")),),
     score_output=0,
 )
-SHADOW = replace(CHURN, source=2, version="2.0.0-rc.1", kind="shadow", share=1.0, caller="keep")
+SHADOW = replace(
+    CHURN, source=2, version="2.0.0-rc.1", kind="shadow", share=1.0, caller="keep", principal="hash"
+)
 WIDE = Source(
     source=7,
     model="wide-outputs",
@@ -80,6 +82,7 @@ def _churn_rows(*, shadow: bool) -> RowsBlock:
         original_writers=_u("<u2", *((1, NO_WRITER, 4) if shadow else ())),
         callers=Texts.of(["10.0.0.1", "unix", ""]),
         routing_keys=Texts.of(["", "kunde-ü", "🙂"]),
+        principals=Texts.of(["shop", "", "shop"] if shadow else [""] * 3),
         numbers=np.array([[41.5], [_NAN], [-0.0], [1e300]]),
         texts=Texts.of(["PL", "", "0f" * 16, "", "", "", "DE", "ab" * 16, "", "x" * 70, "", "zażółć"]),
         error_rows=_u("<u4", 1, 3),
@@ -104,6 +107,7 @@ def _wide_rows() -> RowsBlock:
         original_writers=_u("<u2"),
         callers=Texts.of(["::1"]),
         routing_keys=Texts.of(["k"]),
+        principals=Texts.of(["sklep-żółw"]),
         numbers=np.array([[1.0, 2.0], [3.0, 5e-324]]),
         texts=Texts.of([]),
         error_rows=_u("<u4"),

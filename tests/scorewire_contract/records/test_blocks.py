@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from uuid import UUID
 
 import numpy as np
 import pytest
 
 from scorewire_contract.records.blocks import (
+    FORMAT,
     HEADER_BYTES,
     MAX_BODY_BYTES,
     BlockError,
@@ -52,7 +54,7 @@ def test_a_header_is_read_as_it_was_written() -> None:
 def test_fields_are_where_the_format_has_them() -> None:
     block = encode_block(HEADER, bytes(16))
     assert block[:8] == bytes.fromhex("895357524543 0D0A")
-    assert struct.unpack_from("<HHI", block, 8) == (1, 3, 16)
+    assert struct.unpack_from("<HHI", block, 8) == (2, 3, 16)
     assert UUID(bytes=block[16:32]) == HEADER.start
     assert struct.unpack_from("<QI", block, 32) == ((1 << 64) - 1, 0xFFFFFFFF)
     assert struct.unpack_from("<IIQQQQI", block, 48) == (3, 4, 1 << 63, 5, 6, (1 << 64) - 2, 0)
@@ -66,10 +68,17 @@ def test_a_header_with_a_flipped_byte_is_not_whole(index: int) -> None:
         Header.decode(bytes(data))
 
 
-def test_a_header_of_another_format_is_refused() -> None:
+@pytest.mark.parametrize("number", range(1, FORMAT + 1))
+def test_headers_of_all_formats_so_far_are_read(number: int) -> None:
+    header = replace(HEADER, format=number)
+    assert Header.decode(header.encode()) == header
+
+
+@pytest.mark.parametrize("number", [0, FORMAT + 1])
+def test_a_header_of_another_format_is_refused(number: int) -> None:
     data = bytearray(HEADER.encode())
-    data[8] = 2
-    with pytest.raises(BlockError, match="format 2"):
+    data[8] = number
+    with pytest.raises(BlockError, match=f"format {number}"):
         Header.decode(with_crc(bytes(data)))
 
 

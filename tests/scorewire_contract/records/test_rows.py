@@ -9,6 +9,8 @@ from scorewire_contract.records.blocks import Block, BlockError, Kind
 from scorewire_contract.records.rows import RowsBlock
 from scorewire_contract.records.segments import read_segment
 from scorewire_contract.records.source import Output, Source
+from scorewire_contract.records.texts import Texts
+from tests.records.vectors.files import FOLDER, FORMAT_1
 from tests.records.vectors.segments import CHURN, SHADOW, WIDE, whole_segment
 
 BODIES = {
@@ -22,6 +24,48 @@ BODIES = {
 def test_rows_are_written_as_they_were_read(source: Source) -> None:
     body = BODIES[source.source]
     assert RowsBlock.decode(body, source).encode() == body
+
+
+def with_principals(*principals: str) -> bytes:
+    """The body of a block of `CHURN` with three predictions and these principals."""
+    return replace(RowsBlock.decode(BODIES[CHURN.source], CHURN), principals=Texts.of(principals)).encode()
+
+
+@pytest.mark.parametrize("principals", [("", "", ""), ("a", "a", "a"), ("a", "", "a"), ("a", "b", "ż")])
+def test_each_prediction_has_its_principal(principals: tuple[str, str, str]) -> None:
+    assert tuple(RowsBlock.decode(with_principals(*principals), CHURN).principals) == principals
+
+
+def test_a_principal_is_there_once() -> None:
+    name = "a-long-name"
+    body = with_principals(name, "b", name)
+    assert body.count(name.encode()) == 1
+    # Only one principal takes nothing for a prediction, and so does none.
+    assert len(with_principals("a", "a", "a")) == len(with_principals("b", "b", "b")) < len(body)
+    assert len(with_principals("", "", "")) == len(with_principals("a", "a", "a")) - 8
+
+
+def test_rows_of_the_first_format_have_no_principals() -> None:
+    blocks = [each for each in read_segment(FOLDER / f"{FORMAT_1}.segment") if isinstance(each, Block)]
+    old = next(each for each in blocks if each.header.source == CHURN.source)
+    rows = RowsBlock.decode(old.body, CHURN, old.header.format)
+    now = RowsBlock.decode(BODIES[CHURN.source], CHURN)
+    assert list(rows.principals) == [""] * 3
+    assert (list(rows.callers), rows.outputs[0].tobytes()) == (list(now.callers), now.outputs[0].tobytes())
+    with pytest.raises(BlockError, match="sections"):
+        RowsBlock.decode(old.body, CHURN)
+
+
+@pytest.mark.parametrize("places", [[0, 1], [0, 1, 2, 0], [0, 2, 1]])
+def test_places_of_principals_that_are_not_there_are_refused(places: list[int]) -> None:
+    body = with_principals("a", "b", "a")
+    right, wrong = np.array([0, 1, 0], "<u2").tobytes(), np.array(places, "<u2").tobytes()
+    at = body.rindex(right + bytes(2))
+    table = bytearray(body)
+    table[8 + 8 * 17 : 16 + 8 * 17] = len(wrong).to_bytes(8, "little")
+    table[at : at + 8] = wrong.ljust(8, b"\0")
+    with pytest.raises(BlockError):
+        RowsBlock.decode(bytes(table), CHURN)
 
 
 def test_columns_refer_to_the_body() -> None:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
 
-from scorewire_contract.records.blocks import BlockError
+from scorewire_contract.records.blocks import FORMAT, BlockError
 from scorewire_contract.records.source import Source, Start
 from tests.records.vectors.segments import CHURN, SHADOW, WIDE
 
@@ -26,10 +27,16 @@ def test_a_source_is_read_as_it_was_written(source: Source) -> None:
     assert Source.decode(body) == source
 
 
+def test_a_source_of_the_first_format_has_no_principals() -> None:
+    described = json.loads(CHURN.encode())
+    assert described.pop("principal") == "keep"
+    assert Source.decode(json.dumps(described).encode()) == replace(CHURN, principal="drop")
+
+
 def test_a_start_is_read_as_it_was_written() -> None:
     body = START.encode()
     assert len(body) % 8 == 0
-    assert json.loads(body)["format"] == 1
+    assert json.loads(body)["format"] == FORMAT
     assert Start.decode(body) == START
 
 

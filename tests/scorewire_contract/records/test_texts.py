@@ -29,6 +29,27 @@ def test_a_column_has_every_text_of_its_index(width: int) -> None:
         texts.column(width, width)
 
 
+def test_texts_are_taken_by_their_indices() -> None:
+    texts = Texts.of(TEXTS)
+    assert list(texts.take(np.array([3, 0, 3, 1], np.uint16))) == ["🙂", "a", "🙂", ""]
+    assert list(texts.take(np.array([], np.int64))) == []
+    with pytest.raises(IndexError):
+        texts.take(np.array([len(TEXTS)]))
+
+
+def test_texts_are_repeated() -> None:
+    assert list(Texts.of(["ä", ""]).repeated(2)) == ["ä", "", "ä", ""]
+    assert list(Texts.of(["a"]).repeated(0)) == list(Texts.of([]).repeated(3)) == []
+
+
+def test_texts_of_4_gib_are_refused() -> None:
+    texts = Texts.of(["x" * (1 << 20)])
+    with pytest.raises(ValueError, match="4 GiB"):
+        texts.repeated(1 << 12)
+    with pytest.raises(ValueError, match="4 GiB"):
+        texts.take(np.zeros(1 << 12, np.uint16))
+
+
 def test_a_column_of_no_rows_is_empty() -> None:
     assert list(Texts.of([]).column(1, 2)) == []
 

@@ -53,7 +53,7 @@ def test_a_prediction_is_found_by_its_id(routed: ServerProcess, http: httpx.Clie
     assert first["prediction_id"] == prediction
     assert (first["row"], second["row"]) == (0, 1)
     assert (first["model"], first["version"], first["route"]) == ("sum", "1.0.0", "champion")
-    assert (first["route_kind"], first["routing_key"]) == ("alias", "k")
+    assert (first["route_kind"], first["routing_key"], first["principal"]) == ("alias", "k", None)
     assert first["features"] == {"x0": 1.5, "x1": None, "country": "pé <b>"}
     assert first["outputs"] == {"value": answered.scores[0]}
     assert first["error"] is None

@@ -57,6 +57,11 @@ def _query(database: Database, query: str) -> list[tuple[Any, ...]]:
         return connection.execute(query).fetchall()
 
 
+def _execute(database: Database, statement: str) -> None:
+    with database.connect() as connection:
+        connection.execute(statement)
+
+
 def _view(database: Database, view: str = "churn") -> list[dict[str, Any]]:
     """The rows of a view in the order of their ids."""
     with database.connect() as connection:
@@ -193,7 +198,7 @@ def test_odd_names_of_features(store: PostgresStore, database: Database, numbers
         (row["feature_Age"], row["feature_age"], row["feature_"], row["feature_nul␀"]) for row in found
     ] == [(n,) * 4 for n in (1.0, 2.0)]
     assert len([name for name in found[0] if name.startswith("feature_xxx")]) == (2 if numbers_only else 3)
-    assert len(found[0]) == 17 + len(names) + len(texts) + 1
+    assert len(found[0]) == 18 + len(names) + len(texts) + 1
     comments = _query(
         database, "SELECT description FROM pg_description WHERE description LIKE 'feature_xxx%'"
     )
@@ -226,6 +231,50 @@ def test_schemas_of_a_model_are_one_view(store: PostgresStore, database: Databas
     assert [row["feature_income"] for row in found] == ["0", "text-1", None]
     assert [row["feature_country"] for row in found] == ["text-0", "text-1", None]
     assert len(_query(database, "SELECT FROM scorewire.tables")) == 3
+
+
+def test_what_a_policy_drops_has_no_column_of_principals(store: PostgresStore, database: Database) -> None:
+    start = new_start()
+    kinds = [replace(source(number), principal=how) for number, how in enumerate(("keep", "drop", "hash"))]
+    _store(store, start, *((kind, rows_of(kind, 3 * number, 3)) for number, kind in enumerate(kinds)))
+    found = [row["principal"] for row in _view(database)]
+    assert found == ["shop", None, "game", None, None, None, "shop", None, "game"]
+    # What is kept and what is hashed is in one table.
+    assert Layout(kinds[0]).table == Layout(kinds[2]).table
+    assert len(_query(database, "SELECT FROM scorewire.tables")) == 2
+
+
+def test_tables_and_views_of_a_release_without_principals_stay(
+    store: PostgresStore, database: Database
+) -> None:
+    start, old = new_start(), replace(source(), principal="drop")
+    new = source(2, texts=("country", "plan"), features=("age", "country", "income", "plan"))
+    _store(store, start, (old, rows_of(old, 0, 2)))
+    # The table is the one that the earlier release made. Its view had no principals.
+    assert Layout(old).table == "_churn_22de3db121"
+    ((definition,),) = _query(database, "SELECT pg_get_viewdef('scorewire.churn'::regclass)")
+    before = "\n".join(line for line in definition.splitlines() if "AS principal" not in line)
+    for statement in (
+        "DROP VIEW scorewire.churn",
+        f"CREATE VIEW scorewire.churn AS {before}",
+        "GRANT SELECT ON scorewire.churn TO public",
+        "CREATE VIEW public.mine AS SELECT version, feature_age FROM scorewire.churn",
+    ):
+        _execute(database, statement)
+    columns = list(_view(database)[0])
+    assert "principal" not in columns
+    again = PostgresStore(database)
+    _store(again, start, (new, rows_of(new, 2, 2)), (old, rows_of(old, 4, 1)))
+    again.close()
+    found = _view(database)
+    assert list(found[0]) == [*columns, "principal", "feature_plan"]
+    assert [row["principal"] for row in found] == [None, None, "game", "shop", None]
+    assert [row["feature_plan"] for row in found] == [None, None, "text-2", "text-3", None]
+    # What others made of the view is still there, and so are their rights.
+    assert _query(database, "SELECT count(*) FROM public.mine") == [(5,)]
+    assert _query(database, "SELECT has_table_privilege('pg_monitor', 'scorewire.churn', 'SELECT')") == [
+        (True,)
+    ]
 
 
 @pytest.mark.parametrize("count", [900, 1599, 3000])
@@ -268,6 +317,7 @@ def test_the_widest_rows_of_columns_fit(
         numbers=np.random.default_rng(1).normal(size=(2, numbers)),
         texts=Texts.of(str(each) * 100 for each in np.random.default_rng(2).random(2 * texts)),
         callers=Texts.of(["c" * 1000] * 2),
+        principals=Texts.of(["p" * 1000] * 2),
         routing_keys=Texts.of(["k" * 1000] * 2),
         error_rows=np.array([1], np.uint32),
         error_reasons=np.array([2], np.uint16),

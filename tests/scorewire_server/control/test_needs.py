@@ -75,7 +75,7 @@ def test_each_request_that_names_a_model_says_where() -> None:
     for path in MESSAGES.keys() - predictions:
         fields = MESSAGES[path].request.DESCRIPTOR.fields_by_name
         # Of the index, the field has another meaning, and the server ignores it.
-        named = set() if path.endswith("/RepositoryIndex") else NAMES & fields.keys()
+        named = set() if path.endswith("/RepositoryIndex") else NAMES.intersection(fields.keys())
         assert set(NEEDS[path].model) == named, path
         assert all(fields[name].type == fields[name].TYPE_STRING for name in named)
 
@@ -94,7 +94,7 @@ def test_each_answer_about_several_models_says_where_they_are() -> None:
         name = entry.fields_by_name[entries.name]
         assert name.type == name.TYPE_STRING, path
         # Each field of the answer is either filtered or about no model but all of them.
-        assert set(fields) == {entries.field} | ({entries.total} - {""}), path
+        assert set(fields.keys()) == {entries.field} | ({entries.total} - {""}), path
 
 
 def test_what_changes_something_is_known() -> None:

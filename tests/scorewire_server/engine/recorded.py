@@ -57,6 +57,7 @@ def record_of(
         server_us=20,
         model_us=10,
         caller="10.0.0.1",
+        principal="",
         routing_key="",
         row_count=rows,
         numbers=np.arange(2 * rows, dtype=np.float64),

@@ -49,11 +49,13 @@ def test_a_table_of_a_model_goes_over_the_default(tmp_path: Path, key: Path) -> 
             share = 0.25
             sample_by = "routing_key"
             caller = "drop"
+            principal = "drop"
             retention_days = 30
             [models.churn]
             share = 1
             keep_errors = true
             keep_shadowed = true
+            principal = "hash"
             routing_key = "hash"
             [models.churn.features]
             email = "hash"
@@ -62,7 +64,7 @@ def test_a_table_of_a_model_goes_over_the_default(tmp_path: Path, key: Path) -> 
         )
     )
     assert policy.of("other") == ModelPolicy(
-        share=0.25, sample_by="routing_key", caller="drop", retention_days=30
+        share=0.25, sample_by="routing_key", caller="drop", principal="drop", retention_days=30
     )
     assert policy.of("churn") == ModelPolicy(
         share=1.0,
@@ -71,6 +73,7 @@ def test_a_table_of_a_model_goes_over_the_default(tmp_path: Path, key: Path) -> 
         keep_shadowed=True,
         retention_days=30,
         caller="drop",
+        principal="hash",
         routing_key="hash",
         features={"email": "hash", "age": "drop"},
     )
@@ -103,6 +106,8 @@ def test_a_table_of_a_model_goes_over_the_default(tmp_path: Path, key: Path) -> 
         ('[models.churn.features]\nemail = "remove"', ["[models.churn.features] email", "keep, drop, hash"]),
         ('[models.churn.features]\nemail = "hash"', ["hash_key_file", "head -c 32 /dev/urandom"]),
         ('[default]\ncaller = "hash"', ["hash_key_file"]),
+        ('[default]\nprincipal = "hash"', ["hash_key_file"]),
+        ('[default]\nprincipal = "hide"', ["principal", "keep, drop, hash"]),
         ("hash_key_file = 7", ["a path in quotes"]),
         ('hash_key_file = "nowhere"', ["nowhere", "cannot be read"]),
     ],

@@ -90,16 +90,20 @@ def test_every_kind_of_route_has_its_sources(sum_bundle: Bundle) -> None:
 
 
 def test_hashed_features_are_texts_behind_the_others(version: LoadedVersion) -> None:
-    rules = ModelPolicy(features={"x0": "hash", "x1": "drop", "country": "hash"}, caller="drop")
+    rules = ModelPolicy(
+        features={"x0": "hash", "x1": "drop", "country": "hash"}, caller="drop", principal="hash"
+    )
     policy = Policy(models={"sum": rules}, hash_key=bytes(32))
     source = sources_of(snapshot_of(version), policy, SourceNumbers())[RouteKey("sum", "1.0.0", "")]
-    assert (source.numbers, source.texts, source.caller) == (("hash", "drop"), ("hash",), "drop")
+    assert (source.numbers, source.texts) == (("hash", "drop"), ("hash",))
+    assert (source.caller, source.principal, source.routing_key) == ("drop", "hash", "keep")
     assert source.hash_key == bytes(32)
     described = Source.decode(source.description)
     assert described.features == ("x0", "x1", "country")
     assert described.numbers == ()
     assert described.texts == described.hashed == ("x0", "country")
     assert described.dropped == ("x1",)
+    assert (described.caller, described.principal, described.routing_key) == ("drop", "hash", "keep")
 
 
 def test_the_key_goes_to_models_that_hash_only(version: LoadedVersion) -> None:

@@ -40,6 +40,7 @@ def traced(model: str = "m", stages: int = 2) -> TracedCall:
         b"",
         False,
         "",
+        "",
         now - 1000,
         now,
         [(stage, now - 900, now - 100) for stage in range(stages)],

@@ -49,7 +49,7 @@ def models() -> None:
     """Show which versions answer calls, change it, and compare two versions.
 
     Changes outlive a restart of the server. A server that listens for other
-    machines takes changes only if it was started with --control on.
+    machines takes them only from those to whom its access file gives the right.
     """
 
 

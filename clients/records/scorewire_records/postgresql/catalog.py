@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TypeAlias
 
 from psycopg import sql
@@ -161,12 +162,13 @@ def _make_partition(connection: Connection, table: str, day: dt.date) -> None:
 def _sources(connection: Connection, model: str) -> list[Source]:
     """A source for each table of a model, the earliest first."""
     rows = connection.execute(
-        "SELECT fingerprint, features, numbers, texts, hashed, dropped, outputs, score_output"
+        "SELECT name, fingerprint, features, numbers, texts, hashed, dropped, outputs, score_output"
         " FROM scorewire.tables WHERE model = %s ORDER BY number",
         [model],
     ).fetchall()
-    return [
-        Source(
+    found = []
+    for table, fingerprint, features, numbers, texts, hashed, dropped, outputs, score_output in rows:
+        source = Source(
             source=0,
             model=model,
             version="",
@@ -182,5 +184,7 @@ def _sources(connection: Connection, model: str) -> list[Source]:
             outputs=tuple(Output(name=name_, width=width, kind=kind) for name_, width, kind in outputs),
             score_output=score_output,
         )
-        for fingerprint, features, numbers, texts, hashed, dropped, outputs, score_output in rows
-    ]
+        # The name of a table tells whether it has principals.
+        has_principal = Layout(source).table == table
+        found.append(source if has_principal else replace(source, principal="drop"))
+    return found

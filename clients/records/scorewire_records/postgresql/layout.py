@@ -48,7 +48,9 @@ _FIXED = (
 # Left out of COPY where no row has them.
 _ERRORS = (("error_reason", "integer NOT NULL DEFAULT 0"), ("error_feature", "integer NOT NULL DEFAULT 0"))
 _SHADOW = (("shadow_sequence", "bigint"), ("shadow_writer", "uuid"))
-_CALLER = (("caller", "text NOT NULL"), ("routing_key", "text NOT NULL"))
+_CALLER = ("caller", "text NOT NULL")
+_PRINCIPAL = ("principal", "text NOT NULL")
+_ROUTING_KEY = ("routing_key", "text NOT NULL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +71,13 @@ class Column:
 class Layout:
     """The table for the rows of a source.
 
-    Sources of one model, schema and treatment of features share a table.
+    Sources of one model, schema and treatment of features share a table, and those that drop principals have
+    another one than those that record them. So tables from before there were principals stay as they are.
 
     Attributes:
         table: the table's name.
         is_wide: whether the features are in two arrays, because they do not fit into a row as columns.
+        has_principal: whether there is a column of principals: not if the policy drops them.
         columns: all columns, in the table's order.
         features: the column of each feature that is recorded, by its name; empty if `is_wide`.
         outputs: the column of each output, in their order.
@@ -86,6 +90,8 @@ class Layout:
         self._source = source
         self.table = table_name(source.model, _form(source))
         self.is_wide = _is_wide(source)
+        self.has_principal = source.principal != "drop"
+        self._named = (_CALLER, *([_PRINCIPAL] if self.has_principal else []), _ROUTING_KEY)
         self.outputs = [
             Column(short[name], _output_type(output.is_text, output.width), name)
             for name, output in zip(outputs, source.outputs, strict=True)
@@ -107,7 +113,7 @@ class Layout:
             *(Column(name, type_, name) for name, type_ in (*_FIXED, *_ERRORS, *_SHADOW)),
             *(Column(each.name, f"{each.type} NOT NULL", each.full_name) for each in self._numbers),
             *(Column(each.name, f"{each.type} NOT NULL", each.full_name) for each in self._number_outputs),
-            *(Column(name, type_, name) for name, type_ in _CALLER),
+            *(Column(name, type_, name) for name, type_ in self._named),
             *(Column(each.name, f"{each.type} NOT NULL", each.full_name) for each in self._texts),
             *(Column(each.name, f"{each.type} NOT NULL", each.full_name) for each in self._text_outputs),
         ]
@@ -118,7 +124,7 @@ class Layout:
         return (
             *(name for name, _ in (*_FIXED, *optional)),
             *(each.name for each in (*self._numbers, *self._number_outputs)),
-            *(name for name, _ in _CALLER),
+            *(name for name, _ in self._named),
             *(each.name for each in (*self._texts, *self._text_outputs)),
         )
 
@@ -159,10 +165,8 @@ class Layout:
         for output, values in zip(source.outputs, block.outputs, strict=True):
             if not isinstance(values, Texts):
                 yield Fixed(">f8", values) if output.width == 1 else NumberArray(values)
-        callers, keys = block.callers, block.routing_keys
-        if not is_plain:
-            callers, keys = take(callers, of_row), take(keys, of_row)
-        yield from text_columns(callers, keys)
+        named = [block.callers, *([block.principals] if self.has_principal else []), block.routing_keys]
+        yield from text_columns(*(named if is_plain else [each.take(of_row) for each in named]))
         if source.texts:
             width = len(source.texts)
             yield TextArray(block.texts, width) if self.is_wide else TextColumns(block.texts, width)
@@ -188,21 +192,12 @@ def storable(source: Source) -> Source:
     )
 
 
-def take(texts: Texts, chosen: NDArray[np.int64]) -> Texts:
-    """The texts with these indices."""
-    begins = texts.offsets[:-1][chosen].astype(np.int64)
-    lengths = np.diff(texts.offsets)[chosen].astype(np.int64)
-    offsets = np.zeros(len(chosen) + 1, np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    places = np.repeat(begins - offsets[:-1], lengths) + np.arange(offsets[-1])
-    return Texts(offsets.astype(np.uint32), texts.data[places])
-
-
 def _form(source: Source) -> str:
     """What makes two sources have different tables, as text."""
     outputs = [[output.name, output.width, output.is_text] for output in source.outputs]
     features = [source.features, source.numbers, source.texts, source.hashed, source.dropped]
-    return json.dumps([source.fingerprint, *features, outputs])
+    principal = [] if source.principal == "drop" else ["principal"]
+    return json.dumps([source.fingerprint, *features, outputs, *principal])
 
 
 def _is_wide(source: Source) -> bool:

@@ -33,6 +33,7 @@ _FIXED = {
     "route_kind": "s.route_kind",
     "share": "r.share",
     "caller": "nullif(r.caller, '')",
+    "principal": "{principal}",
     "routing_key": "nullif(r.routing_key, '')",
     "shadow_of": "CASE WHEN r.shadow_sequence >= 0"
     " THEN r.shadow_writer::text || '-' || r.shadow_sequence::text END",
@@ -70,6 +71,7 @@ def make_view(connection: Connection, model: str, sources: Sequence[Source]) -> 
     if len(_names(tables)) > _MAX_COLUMNS:
         tables = [_columns(source, expanded=False) for source in sources]
     columns = _names(tables)[:_MAX_COLUMNS]
+    shorts = _in_order(dict(zip(columns, identifiers(columns), strict=True)), _columns_of(connection, model))
     types = {column: {table[column].type for table in tables if column in table} for column in columns}
     selects = [
         sql.SQL("SELECT {} FROM {} r JOIN scorewire.sources s ON s.id = r.source").format(
@@ -77,7 +79,7 @@ def make_view(connection: Connection, model: str, sources: Sequence[Source]) -> 
                 sql.SQL("{} AS {}").format(
                     _expression(table.get(column), types[column]), sql.Identifier(short)
                 )
-                for column, short in zip(columns, identifiers(columns), strict=True)
+                for column, short in shorts.items()
             ),
             name(Layout(source).table),
         )
@@ -99,9 +101,29 @@ def make_view(connection: Connection, model: str, sources: Sequence[Source]) -> 
     )
 
 
+def _columns_of(connection: Connection, model: str) -> list[str]:
+    """The columns of a model's view, in their order; empty if there is no view."""
+    rows = connection.execute(
+        "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(format('scorewire.%%I', %s::text))"
+        " AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+        [view_name(model)],
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def _in_order(shorts: dict[str, str], existing: Sequence[str]) -> dict[str, str]:
+    """The columns, first those that the view has, in its order: a view can be extended at its end only."""
+    places = {short: place for place, short in enumerate(existing)}
+    return dict(sorted(shorts.items(), key=lambda each: places.get(each[1], len(places))))
+
+
 def _columns(source: Source, *, expanded: bool) -> dict[str, _Value]:
     layout = Layout(source)
-    constants = {"model": sql.Literal(source.model), "table": sql.Literal(layout.table)}
+    constants = {
+        "model": sql.Literal(source.model),
+        "table": sql.Literal(layout.table),
+        "principal": sql.SQL("nullif(r.principal, '')" if layout.has_principal else "NULL::text"),
+    }
     columns = {
         column: _Value("", sql.SQL(expression).format(**constants)) for column, expression in _FIXED.items()
     }

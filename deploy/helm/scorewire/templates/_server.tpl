@@ -32,6 +32,9 @@
 - --tls-cert=/etc/scorewire/tls/tls.crt
 - --tls-key=/etc/scorewire/tls/tls.key
 {{- end }}
+{{- if .Values.access.secret.name }}
+- --access=/etc/scorewire/access/access.toml
+{{- end }}
 {{- with .Values.records }}
 {{- if .enabled }}
 {{- /* A folder that the server makes, so that only its user can read it. */}}
@@ -141,6 +144,9 @@ volumeMounts:
   {{- if .Values.tls.secretName }}
   - {name: tls, mountPath: /etc/scorewire/tls, readOnly: true}
   {{- end }}
+  {{- if .Values.access.secret.name }}
+  - {name: access, mountPath: /etc/scorewire/access, readOnly: true}
+  {{- end }}
   {{- if .Values.records.enabled }}
   - {name: records, mountPath: /var/lib/scorewire/volume}
   {{- if .Values.records.postgresql.passwordSecret.name }}
@@ -217,6 +223,16 @@ volumeMounts:
   secret:
     secretName: {{ . }}
     defaultMode: 0440
+{{- end }}
+{{- with .Values.access.secret }}
+{{- if .name }}
+- name: access
+  secret:
+    secretName: {{ .name }}
+    defaultMode: 0440
+    items:
+      - {key: {{ .key }}, path: access.toml}
+{{- end }}
 {{- end }}
 {{- if .Values.routing.state }}
 - name: routing

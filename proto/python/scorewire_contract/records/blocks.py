@@ -12,7 +12,8 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-FORMAT = 1
+# The format that is written. Blocks of format 1 are read as well: they have no principals.
+FORMAT = 2
 MARKER = b"\x89SWREC\r\n"
 HEADER_BYTES = 96
 # The most bytes of a body.
@@ -54,6 +55,7 @@ class Header:
         fingerprint: `fingerprint_number` of the schema; 0 unless the block is of rows.
         body_bytes: the length of the body; a multiple of 8, up to `MAX_BODY_BYTES`.
         body_crc: CRC32C of the body.
+        format: the format, from 1 to `FORMAT`.
     """
 
     kind: int
@@ -68,6 +70,7 @@ class Header:
     fingerprint: int = 0
     body_bytes: int = 0
     body_crc: int = 0
+    format: int = FORMAT
 
     @property
     def block_bytes(self) -> int:
@@ -83,7 +86,7 @@ class Header:
         """The bytes of the header."""
         head = _HEADER.pack(
             MARKER,
-            FORMAT,
+            self.format,
             self.kind,
             self.body_bytes,
             self.start.bytes,
@@ -105,7 +108,7 @@ class Header:
         """Read a header from the first `HEADER_BYTES` of `data`.
 
         Raises:
-            BlockError: the bytes are no whole header of this format.
+            BlockError: the bytes are no whole header of a format that this program reads.
         """
         if len(data) < HEADER_BYTES or not data.startswith(MARKER):
             raise BlockError("no header of a block")
@@ -113,8 +116,8 @@ class Header:
         if crc != crc32c(data[: _HEADER.size]):
             raise BlockError("the CRC of a header is wrong")
         _, version, kind, size, start, number, source, body_crc, *counts, _ = _HEADER.unpack_from(data)
-        if version != FORMAT:
-            raise BlockError(f"a block has format {version}, and this program reads format {FORMAT}")
+        if not 1 <= version <= FORMAT:
+            raise BlockError(f"a block has format {version}, and this program reads formats 1 to {FORMAT}")
         if size > MAX_BODY_BYTES or size % 8:
             raise BlockError(f"a body cannot have {size} bytes")
         predictions, rows, first_sequence, predictions_before, rows_before, fingerprint = counts
@@ -131,6 +134,7 @@ class Header:
             fingerprint=fingerprint,
             body_bytes=size,
             body_crc=body_crc,
+            format=version,
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from scorewire_contract.records.blocks import BlockError, padded
+from scorewire_contract.records.blocks import FORMAT, BlockError, padded
 from scorewire_contract.records.source import Output, Source
 from scorewire_contract.records.texts import Texts
 
@@ -18,7 +18,8 @@ KEPT = 1
 # The writer of an original that has no record.
 NO_WRITER = 0xFFFF
 _HEAD_BYTES = 8
-_FIRST_OUTPUT = 17
+# The sections before those of the outputs, by the format.
+_FIXED_SECTIONS = {1: 17, 2: 19}
 
 _U16: TypeAlias = "NDArray[np.uint16]"
 _U32: TypeAlias = "NDArray[np.uint32]"
@@ -47,6 +48,7 @@ class RowsBlock:
         original_writers: uint16, shape (n,) for a shadow, else (0,): their writers, or `NO_WRITER`.
         callers: n texts.
         routing_keys: n texts.
+        principals: n texts.
         numbers: float64, shape (m, numbers of the source): NaN is a missing value.
         texts: m times the texts of the source, row by row: empty is a missing value.
         error_rows: uint32, shape (e,): the index in the block of each row with an error, ascending.
@@ -68,6 +70,7 @@ class RowsBlock:
     original_writers: _U16
     callers: Texts
     routing_keys: Texts
+    principals: Texts
     numbers: _F64
     texts: Texts
     error_rows: _U32
@@ -117,6 +120,7 @@ class RowsBlock:
             _bytes(self.error_rows, "<u4"),
             _bytes(self.error_reasons, "<u2"),
             _bytes(self.error_features, "<u2"),
+            *_repeated(self.principals),
             *(each.encode() if isinstance(each, Texts) else _bytes(each, "<f8") for each in self.outputs),
         ]
         head = np.array([len(sections), 0], "<u4").tobytes()
@@ -124,18 +128,19 @@ class RowsBlock:
         return b"".join([head, lengths, *map(padded, sections)])
 
     @classmethod
-    def decode(cls, body: bytes, source: Source) -> RowsBlock:
+    def decode(cls, body: bytes, source: Source, format: int = FORMAT) -> RowsBlock:  # noqa: A002
         """Read the body of a block, without copies.
 
         Args:
             body: the body.
             source: the source that the header names.
+            format: the format that the header names.
 
         Raises:
             BlockError: the body is no block of rows of this source.
         """
         sections = _sections(body)
-        if len(sections) != _FIRST_OUTPUT + len(source.outputs):
+        if len(sections) != _FIXED_SECTIONS[format] + len(source.outputs):
             raise BlockError(f"rows of {len(source.outputs)} outputs have {len(sections)} sections")
         each = iter(sections)
         n = len(sections[0]) // 8
@@ -152,6 +157,7 @@ class RowsBlock:
         error_rows, error_reasons = _array(each, "<u4", e), _array(each, "<u2", e)
         error_features = _array(each, "<u2", e)
         _check_errors(error_rows, error_features, m, len(source.features))
+        principals = _read_repeated(each, n) if format > 1 else Texts.of([""]).repeated(n)
         return cls(
             sequences=sequences,
             times_us=times_us,
@@ -165,6 +171,7 @@ class RowsBlock:
             original_writers=originals_of[1],
             callers=callers,
             routing_keys=routing_keys,
+            principals=principals,
             numbers=numbers,
             texts=texts,
             error_rows=error_rows,
@@ -205,6 +212,26 @@ def _array(sections: Iterator[memoryview], dtype: str, count: int) -> NDArray[An
 
 def _matrix(sections: Iterator[memoryview], rows: int, width: int) -> NDArray[np.float64]:
     return _array(sections, "<f8", rows * width).reshape(rows, width)
+
+
+def _repeated(texts: Texts) -> tuple[bytes, bytes]:
+    """The sections of texts that repeat: the place of each among the different ones, and these.
+
+    The different texts are in the order in which they came. If there is only one, there are no places.
+    """
+    places: dict[bytes, int] = {}
+    each_place = [places.setdefault(text, len(places)) for text in texts.as_bytes()]
+    section = np.array(each_place if len(places) > 1 else [], "<u2")
+    return section.tobytes(), Texts.of_bytes(list(places)).encode()
+
+
+def _read_repeated(sections: Iterator[memoryview], count: int) -> Texts:
+    """`count` texts from the sections that `_repeated` makes."""
+    places, different = next(sections), next(sections)
+    if not len(places):
+        return Texts.decode(different, min(count, 1)).repeated(count)
+    of_each = _array(iter([places]), "<u2", count)
+    return Texts.decode(different, int(of_each.max()) + 1).take(of_each)
 
 
 def _output(sections: Iterator[memoryview], output: Output, rows: int) -> OutputColumn:

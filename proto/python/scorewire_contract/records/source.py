@@ -100,6 +100,7 @@ class Source:
         dropped: the features that are not recorded.
         routing_key: keep, drop or hash.
         caller: keep, drop or hash.
+        principal: keep, drop or hash. A source of format 1 drops principals.
         retention_days: how long records are kept; None for good.
         outputs: the outputs, in their order.
         score_output: the index of the output whose last column is the score; None if there is no such output.
@@ -119,6 +120,7 @@ class Source:
     dropped: tuple[str, ...] = ()
     routing_key: str = "keep"
     caller: str = "keep"
+    principal: str = "keep"
     retention_days: int | None = None
     outputs: tuple[Output, ...]
     score_output: int | None = None
@@ -162,6 +164,7 @@ class Source:
                 dropped=_texts(found["dropped"]),
                 routing_key=str(found["routing_key"]),
                 caller=str(found["caller"]),
+                principal=str(found.get("principal", "drop")),
                 retention_days=None if days is None else int(days),
                 outputs=tuple(_output(each) for each in found["outputs"]),
                 score_output=None if score is None else int(score),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,10 +39,7 @@ class Texts:
         Raises:
             ValueError: the texts have 4 GiB or more.
         """
-        offsets = np.zeros(len(texts) + 1, np.uint64)
-        np.cumsum([len(each) for each in texts], out=offsets[1:])
-        if offsets[-1] >> np.uint64(32):
-            raise ValueError("a column of texts has 4 GiB or more")
+        offsets = _ends(np.array([len(each) for each in texts], np.int64))
         return cls(offsets.astype("<u4"), np.frombuffer(b"".join(texts), np.uint8))
 
     @classmethod
@@ -75,9 +72,36 @@ class Texts:
         return self.data[begin:end].tobytes().decode()
 
     def __iter__(self) -> Iterator[str]:
+        for text in self.as_bytes():
+            yield text.decode()
+
+    def as_bytes(self) -> Iterator[bytes]:
+        """The texts in UTF-8."""
         data, offsets = self.data.tobytes(), self.offsets.tolist()
         for begin, end in pairwise(offsets):
-            yield data[begin:end].decode()
+            yield data[begin:end]
+
+    def take(self, chosen: NDArray[np.integer[Any]]) -> Texts:
+        """The texts with these indices.
+
+        Raises:
+            IndexError: there is no such text.
+            ValueError: the texts have 4 GiB or more.
+        """
+        begins = self.offsets[:-1][chosen].astype(np.int64)
+        lengths = np.diff(self.offsets)[chosen].astype(np.int64)
+        offsets = _ends(lengths)
+        places = np.repeat(begins - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return Texts(offsets.astype("<u4"), self.data[places])
+
+    def repeated(self, count: int) -> Texts:
+        """These texts `count` times, one after the other.
+
+        Raises:
+            ValueError: the texts have 4 GiB or more.
+        """
+        offsets = _ends(np.tile(np.diff(self.offsets).astype(np.int64), count))
+        return Texts(offsets.astype("<u4"), np.tile(self.data, count))
 
     def column(self, index: int, width: int) -> Texts:
         """Column `index` of texts that stand row by row, `width` in each row.
@@ -96,3 +120,16 @@ class Texts:
         # The position in `data` of each byte: it moves by the begin of its text.
         moved = np.repeat(begins.astype(np.int64) - offsets[:-1], lengths)
         return Texts(offsets, self.data[moved + np.arange(len(moved))])
+
+
+def _ends(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Offsets of texts with these lengths.
+
+    Raises:
+        ValueError: the texts have 4 GiB or more.
+    """
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    if offsets[-1] >> 32:
+        raise ValueError("a column of texts has 4 GiB or more")
+    return offsets

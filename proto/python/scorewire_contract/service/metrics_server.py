@@ -33,8 +33,8 @@ class MetricsServer:
         registry: the metrics.
         host: the host to listen on.
         port: the port; 0 is one that is free.
-        admit: tells, from the values of the header Authorization, whether a request may be answered. The thread
-            of the page calls it. Everybody may ask without it.
+        admit: tells, from the values of the header Authorization, whether a request may be answered; called
+            in the thread of the page. Everybody may ask without it.
 
     Raises:
         StartError: the port cannot be bound.

@@ -65,6 +65,7 @@ fn main() {
                 row_count: 1,
                 original: None,
                 caller: b"10.0.0.1",
+                principal: b"shop",
                 routing_key: b"customer-4711",
             };
             kept += usize::from(lane.record(&head, &sizes, |filler| {

@@ -3,7 +3,8 @@
 use crate::little_endian::{u16_at, u32_at, u64_at};
 
 pub(crate) const MARKER: [u8; 8] = *b"\x89SWREC\r\n";
-pub(crate) const FORMAT: u16 = 1;
+/// The format that is written. Blocks of format 1 are read as well: they have no principals.
+pub(crate) const FORMAT: u16 = 2;
 pub(crate) const HEADER_BYTES: usize = 96;
 /// The most bytes of a body.
 pub(crate) const MAX_BODY_BYTES: usize = 64 << 20;
@@ -19,8 +20,10 @@ pub mod kind {
 }
 
 /// The header of a block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
+    /// From 1 to `FORMAT`.
+    pub format: u16,
     /// One of `kind`, or one that this version does not know.
     pub kind: u16,
     pub body_bytes: u32,
@@ -40,11 +43,31 @@ pub struct Header {
     pub fingerprint: u64,
 }
 
+impl Default for Header {
+    fn default() -> Self {
+        Self {
+            format: FORMAT,
+            kind: 0,
+            body_bytes: 0,
+            start: [0; 16],
+            number: 0,
+            source: 0,
+            body_crc: 0,
+            predictions: 0,
+            rows: 0,
+            first_sequence: 0,
+            predictions_before: 0,
+            rows_before: 0,
+            fingerprint: 0,
+        }
+    }
+}
+
 impl Header {
     pub(crate) fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         bytes[..8].copy_from_slice(&MARKER);
-        bytes[8..10].copy_from_slice(&FORMAT.to_le_bytes());
+        bytes[8..10].copy_from_slice(&self.format.to_le_bytes());
         bytes[10..12].copy_from_slice(&self.kind.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.body_bytes.to_le_bytes());
         bytes[16..32].copy_from_slice(&self.start);
@@ -62,18 +85,19 @@ impl Header {
         bytes
     }
 
-    /// Reads a header; `None` if the bytes begin with no whole header of this format.
+    /// Reads a header; `None` if the bytes begin with no whole header of a format that is read.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.get(..HEADER_BYTES)?;
         if bytes[..8] != MARKER
             || u32_at(bytes, CRC_AT) != crc32c::crc32c(&bytes[..CRC_AT])
-            || u16_at(bytes, 8) != FORMAT
+            || !(1..=FORMAT).contains(&u16_at(bytes, 8))
         {
             return None;
         }
         let mut start = [0; 16];
         start.copy_from_slice(&bytes[16..32]);
         let header = Self {
+            format: u16_at(bytes, 8),
             kind: u16_at(bytes, 10),
             body_bytes: u32_at(bytes, 12),
             start,

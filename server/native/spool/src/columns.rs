@@ -1,12 +1,12 @@
 //! Rows of one source as the columns of a block.
 
-use crate::little_endian::{u32_at, u64_at};
-use crate::record::{Record, Texts};
+use crate::little_endian::u64_at;
+use crate::record::Record;
 use crate::source::{HASH_DIGITS, Hasher, Output, Source, Treatment};
+use crate::texts::{MISSING, RepeatedTexts, TextColumn};
 
 /// The sections before those of the outputs.
-pub(crate) const FIXED_SECTIONS: usize = 17;
-const MISSING: &[u8] = b"";
+pub(crate) const FIXED_SECTIONS: usize = 19;
 
 /// A source with what treating its values takes.
 pub(crate) struct Shape {
@@ -58,58 +58,10 @@ impl Shape {
     pub(crate) fn most_bytes(&self, record: &Record<'_>) -> usize {
         let texts = record.texts.ends.len() + record.texts.bytes.len();
         let outputs = record.outputs.len() + record.output_texts.ends.len() + record.output_texts.bytes.len();
-        let names = record.caller.len().max(HASH_DIGITS) + record.routing_key.len().max(HASH_DIGITS);
+        let names = [record.caller, record.principal, record.routing_key];
+        let names: usize = names.iter().map(|name| name.len().max(HASH_DIGITS)).sum();
         let hashes = record.row_count as usize * self.hashes * (4 + HASH_DIGITS);
         64 + names + record.numbers.len() + texts + hashes + record.errors.len() + outputs
-    }
-}
-
-/// Texts of a section: their ends, after a 0, and their bytes.
-struct TextColumn {
-    ends: Vec<u8>,
-    bytes: Vec<u8>,
-}
-
-impl Default for TextColumn {
-    fn default() -> Self {
-        Self { ends: vec![0; 4], bytes: Vec::new() }
-    }
-}
-
-impl TextColumn {
-    fn push(&mut self, text: &[u8]) {
-        self.bytes.extend_from_slice(text);
-        self.ends.extend_from_slice(&(self.bytes.len() as u32).to_le_bytes());
-    }
-
-    fn extend(&mut self, texts: Texts<'_>) {
-        let base = self.bytes.len() as u32;
-        for end in texts.ends.chunks_exact(4) {
-            self.ends.extend_from_slice(&(base + u32_at(end, 0)).to_le_bytes());
-        }
-        self.bytes.extend_from_slice(texts.bytes);
-    }
-
-    /// Adds a value as its treatment says.
-    fn push_treated(&mut self, how: Treatment, value: &[u8], hasher: &Hasher) {
-        match how {
-            Treatment::Keep => self.push(value),
-            Treatment::Hash if !value.is_empty() => self.push(&hasher.digits(value)),
-            Treatment::Drop | Treatment::Hash => self.push(MISSING),
-        }
-    }
-
-    fn capacity(&self) -> usize {
-        self.ends.capacity() + self.bytes.capacity()
-    }
-
-    fn section(&self) -> [&[u8]; 2] {
-        [&self.ends, &self.bytes]
-    }
-
-    fn clear(&mut self) {
-        self.ends.truncate(4);
-        self.bytes.clear();
     }
 }
 
@@ -145,6 +97,7 @@ pub(crate) struct Columns {
     error_row: Vec<u8>,
     error_reason: Vec<u8>,
     error_feature: Vec<u8>,
+    principal: RepeatedTexts,
     outputs: Vec<OutputColumn>,
 }
 
@@ -177,6 +130,7 @@ impl Columns {
         self.by_writer.clear();
         self.fixed_mut().into_iter().for_each(Vec::clear);
         [&mut self.caller, &mut self.routing_key, &mut self.texts].into_iter().for_each(TextColumn::clear);
+        self.principal.clear();
     }
 
     /// The columns of values with a fixed size.
@@ -209,6 +163,7 @@ impl Columns {
         });
         size_of::<Self>()
             + fixed
+            + self.principal.capacity()
             + texts.map(TextColumn::capacity).iter().sum::<usize>()
             + outputs.sum::<usize>()
     }
@@ -244,6 +199,7 @@ impl Columns {
         }
         self.caller.push_treated(shape.source.caller, record.caller, &shape.hasher);
         self.routing_key.push_treated(shape.source.routing_key, record.routing_key, &shape.hasher);
+        self.principal.push_treated(shape.source.principal, record.principal, &shape.hasher);
         for error in record.errors.chunks_exact(8) {
             let word = u64_at(error, 0);
             self.error_row.extend_from_slice(&(self.rows + word as u32).to_le_bytes());
@@ -339,6 +295,7 @@ impl Columns {
         sections.extend(
             [&self.error_row, &self.error_reason, &self.error_feature].map(|column| [&column[..], none]),
         );
+        sections.extend(self.principal.sections());
         sections.extend(self.outputs.iter().map(|column| match column {
             OutputColumn::Numbers(numbers) => [numbers.as_slice(), none],
             OutputColumn::Texts(texts) => texts.section(),

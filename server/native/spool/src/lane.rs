@@ -241,6 +241,7 @@ mod tests {
             row_count,
             original: None,
             caller: b"::1",
+            principal: b"shop",
             routing_key: b"",
         }
     }

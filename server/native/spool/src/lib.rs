@@ -20,6 +20,7 @@ mod source;
 mod sources;
 mod space;
 mod spool;
+mod texts;
 #[cfg(test)]
 mod vectors;
 

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::little_endian::{u16_at, u32_at, u64_at};
 
-const HEAD_BYTES: usize = 88;
+const HEAD_BYTES: usize = 92;
 
 /// What is known of a prediction, or of one part of its rows.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +24,8 @@ pub struct Head<'a> {
     /// Of a shadow: the writer and the sequence number of the prediction that was copied, if it has a record.
     pub original: Option<(u16, u64)>,
     pub caller: &'a [u8],
+    /// The name of the principal that called; empty if everybody may call.
+    pub principal: &'a [u8],
     pub routing_key: &'a [u8],
 }
 
@@ -50,7 +52,7 @@ impl Sizes {
         let words = self.output_numbers.checked_add(self.errors)?.checked_mul(8)?;
         let ends = self.texts.checked_add(self.output_texts)?.checked_mul(4)?;
         let parts = [self.numbers, words, ends, self.text_bytes, self.output_text_bytes];
-        let texts = [head.caller.len(), head.routing_key.len()];
+        let texts = [head.caller.len(), head.principal.len(), head.routing_key.len()];
         let total = parts.iter().chain(&texts).try_fold(HEAD_BYTES, |sum, &part| sum.checked_add(part))?;
         total.checked_next_multiple_of(8).filter(|&bytes| u32::try_from(bytes).is_ok())
     }
@@ -126,6 +128,7 @@ impl<'a> Filler<'a> {
             sizes.output_text_bytes,
             head.caller.len(),
             head.routing_key.len(),
+            head.principal.len(),
         ];
         for (field, count) in fixed[56..].chunks_exact_mut(4).zip(counts) {
             field.copy_from_slice(&(count as u32).to_le_bytes());
@@ -139,7 +142,9 @@ impl<'a> Filler<'a> {
         let (output_bytes, rest) = rest.split_at_mut(sizes.output_text_bytes);
         let (caller, rest) = rest.split_at_mut(head.caller.len());
         caller.copy_from_slice(head.caller);
-        rest[..head.routing_key.len()].copy_from_slice(head.routing_key);
+        let (routing_key, rest) = rest.split_at_mut(head.routing_key.len());
+        routing_key.copy_from_slice(head.routing_key);
+        rest[..head.principal.len()].copy_from_slice(head.principal);
         Self {
             numbers,
             outputs,
@@ -210,6 +215,7 @@ pub(crate) struct Record<'a> {
     pub original_sequence: u64,
     pub caller: &'a [u8],
     pub routing_key: &'a [u8],
+    pub principal: &'a [u8],
     pub numbers: &'a [u8],
     pub texts: Texts<'a>,
     pub outputs: &'a [u8],
@@ -270,6 +276,7 @@ impl<'a> Record<'a> {
             original_sequence: u64_at(bytes, 48),
             caller: take(count(80)),
             routing_key: take(count(84)),
+            principal: take(count(88)),
             numbers,
             texts: Texts { ends, bytes: text_bytes },
             outputs,

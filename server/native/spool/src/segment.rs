@@ -435,7 +435,7 @@ mod tests {
         assert_eq!(start["start"], "07070707-0707-0707-0707-070707070707");
         assert_eq!(
             (&start["format"], &start["segment"], &start["writers"]),
-            (&1.into(), &0.into(), &1.into())
+            (&crate::block::FORMAT.into(), &0.into(), &1.into())
         );
         assert_eq!(start["created"].as_str().map(str::len), Some("2026-11-29T17:21:00.000000Z".len()));
     }

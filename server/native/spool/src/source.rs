@@ -37,6 +37,7 @@ pub struct Source {
     pub texts: Vec<Treatment>,
     pub outputs: Vec<Output>,
     pub caller: Treatment,
+    pub principal: Treatment,
     pub routing_key: Treatment,
     /// The key of all hashes: up to 64 bytes, and empty only if nothing is hashed.
     pub hash_key: Vec<u8>,
@@ -54,7 +55,8 @@ impl Source {
     /// # Errors
     /// `io::Error`: something is to be hashed and there is no key, the key is too long, or the description is.
     pub(crate) fn check(&self) -> io::Result<()> {
-        let treatments = self.numbers.iter().chain(&self.texts).chain([&self.caller, &self.routing_key]);
+        let of_calls = [&self.caller, &self.principal, &self.routing_key];
+        let treatments = self.numbers.iter().chain(&self.texts).chain(of_calls);
         let hashes = treatments.into_iter().any(|&treatment| treatment == Treatment::Hash);
         let problem = if hashes && self.hash_key.is_empty() {
             "a source hashes values and has no key"

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::block::{HEADER_BYTES, Header, kind};
+use crate::block::{FORMAT, HEADER_BYTES, Header, kind};
 use crate::columns::{Columns, FIXED_SECTIONS, Shape};
 use crate::ledger::{self, Count};
 use crate::little_endian::{u16_at, u32_at, u64_at};
@@ -32,7 +32,7 @@ fn segments() -> Vec<(String, Vec<u8>, Vec<Value>)> {
             (name, fs::read(path).unwrap(), contents)
         })
         .collect();
-    assert!(found.len() >= 4);
+    assert!(found.len() >= 5);
     found
 }
 
@@ -48,6 +48,7 @@ fn header(value: &Value) -> Header {
     let uuid = value["start"].as_str().unwrap().replace('-', "");
     let small = |name: &str| u32::try_from(number(&value[name])).unwrap();
     Header {
+        format: u16::try_from(number(&value["format"])).unwrap(),
         kind: u16::try_from(number(&value["kind"])).unwrap(),
         body_bytes: small("body_bytes"),
         start: u128::from_str_radix(&uuid, 16).unwrap().to_be_bytes(),
@@ -211,7 +212,9 @@ fn check_ledger(body: &[u8], expected: &Value) {
 fn check_rows(source: &Source, header: &Header, body: &[u8], expected: &Value) {
     let found = sections(body).unwrap();
     let (predictions, rows) = (header.predictions as usize, header.rows as usize);
-    assert_eq!(found.len(), FIXED_SECTIONS + source.outputs.len());
+    // Format 1 had no principals.
+    let fixed = if header.format == FORMAT { FIXED_SECTIONS } else { FIXED_SECTIONS - 2 };
+    assert_eq!(found.len(), fixed + source.outputs.len());
     for (index, size, name) in [
         (0, 8, "sequences"),
         (1, 8, "times_us"),
@@ -241,9 +244,9 @@ fn check_rows(source: &Source, header: &Header, body: &[u8], expected: &Value) {
     let outputs = expected["outputs"].as_object().unwrap();
     assert_eq!(outputs.len(), source.outputs.len());
     let names = ["probability", "label", "pairs", "class", "values"];
-    let mut at = FIXED_SECTIONS;
+    let mut at = fixed;
     for name in names.iter().filter(|name| outputs.contains_key(**name)) {
-        match source.outputs[at - FIXED_SECTIONS] {
+        match source.outputs[at - fixed] {
             Output::Numbers(_) => assert_eq!(doubles(found[at]), flat(&outputs[*name]), "{name}"),
             Output::Texts(width) => {
                 assert_eq!(Value::from(named(found[at], rows * width)), outputs[*name], "{name}");
@@ -252,7 +255,21 @@ fn check_rows(source: &Source, header: &Header, body: &[u8], expected: &Value) {
         at += 1;
     }
     assert_eq!(at, found.len());
-    check_written_again(source, header, &found, body);
+    if header.format == FORMAT {
+        let principals = principals(&found, predictions);
+        assert_eq!(Value::from(principals.clone()), expected["principals"]);
+        check_written_again(source, header, &found, &principals, body);
+    }
+}
+
+/// The principal of each prediction.
+fn principals(found: &[&[u8]], predictions: usize) -> Vec<String> {
+    let places = match found[17] {
+        [] => vec![0; predictions],
+        section => section.chunks_exact(2).map(|place| usize::from(u16_at(place, 0))).collect(),
+    };
+    let different = texts(found[18], places.iter().max().unwrap() + 1).unwrap();
+    places.iter().map(|&place| String::from_utf8(different[place].to_vec()).unwrap()).collect()
 }
 
 fn unsigned(bytes: &[u8]) -> u64 {
@@ -284,13 +301,19 @@ fn slice(section: &[u8], count: usize, range: std::ops::Range<usize>) -> (Vec<u8
     (ends.flat_map(u32::to_le_bytes).collect(), bytes)
 }
 
-fn check_written_again(source: &Source, header: &Header, found: &[&[u8]], body: &[u8]) {
+fn check_written_again(
+    source: &Source,
+    header: &Header,
+    found: &[&[u8]],
+    principals: &[String],
+    body: &[u8],
+) {
     let shape = Shape::new(source.clone());
     let mut columns = Columns::default();
     columns.begin(&shape);
     let (predictions, rows) = (header.predictions as usize, header.rows as usize);
     let mut first = 0;
-    for index in 0..predictions {
+    for (index, principal) in principals.iter().enumerate() {
         let count = u32_at(found[5], 4 * index) as usize;
         let range = first..first + count;
         let per_row = |width: usize| range.start * width..range.end * width;
@@ -327,6 +350,7 @@ fn check_written_again(source: &Source, header: &Header, found: &[&[u8]], body: 
             original_writer: if shadow { u16_at(found[9], 2 * index) } else { u16::MAX },
             original_sequence: if shadow { u64_at(found[8], 8 * index) } else { 0 },
             caller: texts(found[10], predictions).unwrap()[index],
+            principal: principal.as_bytes(),
             routing_key: texts(found[11], predictions).unwrap()[index],
             numbers: &found[12][per_row(8 * source.numbers.len())],
             texts: Texts { ends: &text_ends, bytes: &texts_bytes },

@@ -284,3 +284,6 @@ impl Gate {
         self.questions.close();
     }
 }
+
+#[cfg(test)]
+mod tests;

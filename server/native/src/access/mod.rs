@@ -7,6 +7,7 @@ pub(crate) mod gate;
 pub(crate) mod gcra;
 pub(crate) mod grant;
 pub(crate) mod meter;
+pub(crate) mod meters;
 pub(crate) mod principal;
 pub(crate) mod questions;
 pub(crate) mod rate;

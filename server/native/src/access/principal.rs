@@ -15,14 +15,20 @@ pub(crate) const RETRY_IN_FLIGHT: Duration = Duration::from_millis(50);
 /// A set of models: their full names, and beginnings of names. An empty beginning stands for all models.
 #[derive(Debug, Default)]
 pub(crate) struct Patterns {
-    pub names: Vec<String>,
-    pub prefixes: Vec<String>,
+    /// In order.
+    names: Vec<String>,
+    prefixes: Vec<String>,
 }
 
 impl Patterns {
+    pub(crate) fn new(mut names: Vec<String>, prefixes: Vec<String>) -> Self {
+        names.sort_unstable();
+        Self { names, prefixes }
+    }
+
     /// Whether a model is in the set.
     pub(crate) fn has(&self, model: &str) -> bool {
-        self.names.iter().any(|name| name == model)
+        self.names.binary_search_by(|name| name.as_str().cmp(model)).is_ok()
             || self.prefixes.iter().any(|prefix| model.starts_with(prefix.as_str()))
     }
 }
@@ -151,7 +157,7 @@ impl Principal {
     }
 
     /// How the principal, which was charged for a call, stands on a thread that was not idle for `busy`. `Fair`
-    /// where the thread keeps up. One that is above its share is refused, which is counted.
+    /// where the thread keeps up.
     #[inline]
     pub(crate) fn standing(&self, worker: usize, now: Instant, busy: Duration) -> Standing {
         let (meter, thread) = (&*self.meter, &self.meter.common.threads[worker]);
@@ -159,12 +165,14 @@ impl Principal {
         if !thread.is_behind(busy, now_ns) {
             return Standing::Fair;
         }
-        let standing = thread.standing(&meter.shards[worker].usage, self.limits.weight, now_ns);
-        if standing == Standing::Above {
-            thread.refuse(now_ns);
-            meter.refuse(worker, Cause::Share);
-        }
-        standing
+        thread.standing(&meter.shards[worker].usage, self.limits.weight, now_ns)
+    }
+
+    /// Counts a call as refused, since the principal is above its share of a thread.
+    pub(crate) fn refuse_time(&self, worker: usize, now: Instant) {
+        let common = &self.meter.common;
+        common.threads[worker].refuse(common.ns(now));
+        self.meter.refuse(worker, Cause::Share);
     }
 
     /// Whether the principal may have one more of `limit` places of calls that wait, of which `taken` are taken.
@@ -196,15 +204,6 @@ impl Principal {
     }
 }
 
-#[cfg(test)]
-impl Principal {
-    /// A principal with a meter of its own, and without rights and limits.
-    pub(crate) fn of(name: &str) -> Self {
-        let meters = crate::access::meter::Meters::new(1, 1);
-        meters.principal(name.into(), Patterns::default(), Limits::default())
-    }
-}
-
 /// Counts a call as open as long as it lives, where the principal has a limit of open calls. A copy counts none.
 #[derive(Default)]
 pub(crate) struct OpenCall(Option<Arc<Meter>>);
@@ -232,7 +231,7 @@ impl Drop for OpenCall {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::meter::Meters;
+    use crate::access::meters::Meters;
 
     fn principal(meters: &Meters, name: &str, limits: Limits) -> Principal {
         meters.principal(name.into(), Patterns::default(), limits)
@@ -240,14 +239,13 @@ mod tests {
 
     #[test]
     fn a_right_is_for_a_name_or_for_all_names_with_a_beginning() {
-        let patterns = |names: &[&str], prefixes: &[&str]| Patterns {
-            names: names.iter().map(|&name| name.to_owned()).collect(),
-            prefixes: prefixes.iter().map(|&prefix| prefix.to_owned()).collect(),
-        };
+        let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
+        let patterns = |names: &[&str], prefixes: &[&str]| Patterns::new(texts(names), texts(prefixes));
         let meters = Meters::new(1, 1);
         let may = |predict, model| {
             meters.principal("shop".into(), predict, Limits::default()).may_predict(0, model)
         };
+        assert!(["b", "a", "c"].iter().all(|name| may(patterns(&["c", "a", "b"], &[]), name)));
         assert!(may(patterns(&["churn"], &[]), "churn") && !may(patterns(&["churn"], &[]), "churn-2"));
         assert!(may(patterns(&[], &["game-"]), "game-x") && !may(patterns(&[], &["game-"]), "game"));
         assert!(may(patterns(&[], &[""]), "any") && !may(Patterns::default(), "any"));
@@ -316,7 +314,10 @@ mod tests {
         assert_eq!(shop.standing(0, now, Duration::from_millis(99)), Standing::Fair);
         assert_eq!(shop.standing(0, now, behind), Standing::Above);
         assert_eq!(game.standing(0, now, behind), Standing::Below);
+        // Once somebody was refused, a shorter time is enough.
+        shop.refuse_time(0, now);
+        assert_eq!(shop.standing(0, now, Duration::from_millis(10)), Standing::Above);
+        assert_eq!(shop.standing(0, now, Duration::from_millis(9)), Standing::Fair);
         assert_eq!(shop.meter.counts().2[Cause::Share as usize], 1);
-        assert_eq!(game.meter.counts().2[Cause::Share as usize], 0);
     }
 }

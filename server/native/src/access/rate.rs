@@ -66,6 +66,32 @@ mod tests {
     }
 
     #[test]
+    fn the_same_is_taken_as_in_python() {
+        let (mut rate, mut state, mut takes) = (Rate::new(1.0, 1.0), 0, 0);
+        for line in include_str!("rate_traces.txt").lines() {
+            let words: Vec<_> = line.split(' ').collect();
+            let whole = |at: usize| words[at].parse::<u64>().unwrap();
+            let real = |at: usize| words[at].parse::<f64>().unwrap();
+            match words[0] {
+                "trace" => (rate, state) = (Rate::new(real(1), real(2)), 0),
+                "rate" => {
+                    let next = Rate::new(real(2), real(3));
+                    state = if next == rate { state } else { next.convert(&rate, state, whole(1)) };
+                    rate = next;
+                }
+                "take" => {
+                    let wanted = if words.len() > 4 { Err(whole(3)) } else { Ok(whole(3)) };
+                    assert_eq!(rate.take(state, whole(1), real(2)), wanted, "{line}");
+                    state = wanted.unwrap_or(state);
+                    takes += 1;
+                }
+                _ => {}
+            }
+        }
+        assert!(takes > 400);
+    }
+
+    #[test]
     fn what_is_taken_beyond_the_burst_is_a_debt() {
         let rate = Rate::new(10.0, 5.0);
         let owed = rate.take(0, SECOND, 104.0).unwrap();

@@ -31,21 +31,23 @@ impl Predictor {
             let late = if call.method.streams { None } else { self.late(call, now, Standing::Fair) };
             return late.map_or(Ok(()), Err);
         };
-        let errors = &self.scorer.errors;
+        let (worker, errors) = (turn.worker, &self.scorer.errors);
         if !call.method.streams && call.is_expired(now) {
             return Err(errors.expired.clone());
         }
-        if turn.again {
-            return Ok(());
+        let mut standing = Standing::Fair;
+        if !turn.again {
+            principal.charge_call(worker, now, message.len());
+            let taken = principal.take_call(worker, now);
+            taken.map_err(|wait| errors.caller_limit.with_retry(wait))?;
+            standing = principal.standing(worker, now, arrivals::busy(now));
         }
-        principal.charge_call(turn.worker, now, message.len());
-        let taken = principal.take_call(turn.worker, now);
-        taken.map_err(|wait| errors.caller_limit.with_retry(wait))?;
-        match principal.standing(turn.worker, now, arrivals::busy(now)) {
-            Standing::Above => Err(errors.over_share.clone()),
-            _ if call.method.streams => Ok(()),
-            standing => self.late(call, now, standing).map_or(Ok(()), Err),
+        if standing == Standing::Above {
+            principal.refuse_time(worker, now);
+            return Err(errors.over_share.clone());
         }
+        let late = if call.method.streams { None } else { self.late(call, now, standing) };
+        late.map_or(Ok(()), Err)
     }
 
     /// The error of a call whose answer would come too late, if it would: work for it is lost. A principal that

@@ -40,6 +40,9 @@ impl Call {
         trace: Option<Arc<Trace>>,
     ) -> Self {
         let CallContext { peer, received, deadline, .. } = *context;
+        if let (Some(trace), Some(grant)) = (&trace, &grant) {
+            trace.identified(&grant.principal.name);
+        }
         let open = OpenCall::default();
         Self { method, typed, peer: Arc::clone(peer), received, deadline, grant, open, trace }
     }
@@ -57,6 +60,12 @@ impl Call {
     #[inline]
     pub(crate) fn principal(&self) -> Option<&Principal> {
         self.grant.as_ref().map(|grant| &*grant.principal)
+    }
+
+    /// The name of who calls; "": everybody may call.
+    #[inline]
+    pub(crate) fn principal_name(&self) -> &str {
+        self.principal().map_or("", |principal| &principal.name)
     }
 
     /// Whether the deadline has passed at a time.

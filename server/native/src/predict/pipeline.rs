@@ -12,6 +12,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 
+use crate::access::principal::Principal;
 use crate::access::share::Standing;
 use crate::bridge::question::{Problem, Question};
 use crate::encodings::message::{DecodeError, Decoded};
@@ -29,6 +30,7 @@ use crate::routing::version::Version;
 use crate::rows::coding::{CodingScratch, Rows};
 use crate::rows::request::Request;
 use crate::rows::runner::MAX_SHARED_ROWS;
+use crate::transport::arrivals;
 use crate::transport::quota::Quota;
 
 /// Rows that cost more than this together leave the I/O threads.
@@ -356,7 +358,11 @@ impl Predictor {
         let routed = picked.routed(decoded, message, call);
         // Those behind the first have waited for it.
         let now = (at > 0 && call.deadline.is_some()).then(Instant::now);
-        let scored = match now.and_then(|now| self.late(call, now, Standing::Fair)) {
+        let late = |now| {
+            let standing = |principal: &Principal| principal.standing(worker, now, arrivals::busy(now));
+            self.late(call, now, call.principal().map_or(Standing::Fair, standing))
+        };
+        let scored = match now.and_then(late) {
             Some(error) => Err(ScoreError::Rpc(error)),
             None => self.scorer.score(worker, &routed, coding, None),
         };

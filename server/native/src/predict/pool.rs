@@ -178,7 +178,7 @@ mod tests {
     use std::sync::mpsc::channel;
 
     use super::*;
-    use crate::access::meter::Meters;
+    use crate::access::meters::Meters;
     use crate::access::principal::{Limits, Patterns};
 
     /// The order in which tasks are taken, each of a principal (an index) with a cost.

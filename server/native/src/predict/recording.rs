@@ -114,6 +114,7 @@ impl Recording {
             row_count,
             original: original.map(|original| (original.writer, original.sequence)),
             caller: call.peer.host.as_bytes(),
+            principal: call.principal_name().as_bytes(),
             routing_key: call.routing_key(&scores.decoded.request, scores.data).as_bytes(),
         };
         put(lane, rows as usize, head, &Scored::new(scores, &self.reasons), self.part_bytes);

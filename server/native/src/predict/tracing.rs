@@ -57,6 +57,8 @@ pub(crate) struct TracedCall {
     /// package.Service/Method.
     pub method: Arc<str>,
     pub context: SpanContext,
+    /// The name of the principal that calls; `None` where everybody may call, or the call was refused.
+    pub principal: Option<Arc<str>>,
     pub begin: Instant,
     pub end: Instant,
     /// Begin and end of each stage that was passed.
@@ -98,6 +100,9 @@ impl TracedCall {
         spans.number("rpc.grpc.status_code", code.into());
         if let Some((_, name)) = reason {
             spans.text("scorewire.reason", name);
+        }
+        if let Some(principal) = &self.principal {
+            spans.text("scorewire.principal", principal);
         }
         if let Some((model, version)) = &self.version {
             spans.text("scorewire.model", model);
@@ -296,6 +301,7 @@ impl Trace {
             kind,
             method,
             context,
+            principal: None,
             begin,
             end: begin,
             stages: [None; STAGES],
@@ -313,7 +319,7 @@ impl Trace {
     /// The trace of a message of this stream; `None` where the limit by second does not allow it.
     pub(crate) fn message(&self, begin: Instant) -> Option<Arc<Self>> {
         let open = locked(&self.open);
-        let TracedCall { method, context, .. } = &**open.as_ref()?;
+        let TracedCall { method, context, principal, .. } = &**open.as_ref()?;
         self.tracer.allows(begin).then(|| {
             let context = SpanContext {
                 span_id: new_span_id(),
@@ -321,7 +327,9 @@ impl Trace {
                 remote: false,
                 ..context.clone()
             };
-            Self::new(&self.tracer, SpanKind::Message, Arc::clone(method), context, begin)
+            let trace = Self::new(&self.tracer, SpanKind::Message, Arc::clone(method), context, begin);
+            principal.iter().for_each(|principal| trace.identified(principal));
+            trace
         })
     }
 
@@ -329,6 +337,12 @@ impl Trace {
         if let Some(call) = &mut *locked(&self.open) {
             note(call);
         }
+    }
+
+    /// Notes who calls.
+    #[cold]
+    pub(crate) fn identified(&self, principal: &Arc<str>) {
+        self.note(|call| call.principal = Some(Arc::clone(principal)));
     }
 
     /// Notes when a message was read.

@@ -8,7 +8,8 @@ use pyo3::prelude::*;
 
 use crate::access::credential::Digest;
 use crate::access::gate::{self, Gate, Paths};
-use crate::access::meter::{CAUSE_NAMES, Cause, Meters};
+use crate::access::meter::{CAUSE_NAMES, Cause};
+use crate::access::meters::Meters;
 use crate::access::principal::{Limits, Patterns, Principal, weight};
 use crate::access::rate::Rate;
 use crate::access::table::Table;
@@ -48,7 +49,7 @@ impl PrincipalParts {
         let rate = |(per_second, burst)| Rate::new(per_second, burst);
         let (calls, rows) = (self.calls.map(rate), self.rows.map(rate));
         let limits = Limits { calls, rows, in_flight: self.in_flight, weight: weight(self.share) };
-        meters.principal(self.name.into(), Patterns { names, prefixes }, limits)
+        meters.principal(self.name.into(), Patterns::new(names, prefixes), limits)
     }
 }
 

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
 use crate::access::gate::Gate;
-use crate::access::meter::Meters;
+use crate::access::meters::Meters;
 use crate::bridge::events::{Command, Events};
 use crate::bridge::panics;
 use crate::encodings::typed_schema::TypedService;
@@ -25,23 +25,21 @@ use crate::predict::recording::Recording;
 use crate::predict::scoring::{Limits, Scorer};
 use crate::predict::shadow::ShadowLane;
 use crate::python::access::{self, AccessParts, PrincipalSums, TableParts};
+use crate::python::connection_parts::ConnectionParts;
 use crate::python::counts::{self, CallSums, CountRegistry, RouteSums, VersionSums};
 use crate::python::errors::{FailureParts, FixedParts, rpc_error};
 use crate::python::events::event_tuple;
 use crate::python::recording::{
-    self, ChoiceParts, HeadParts, PySource, RecordParts, RecordSums, RowParts, SourceParts,
+    self, ChoiceParts, HeadParts, NameParts, PySource, RecordParts, RecordSums, RowParts, SourceParts,
 };
 use crate::python::tracing::{self, PyTracer, TraceParts};
 use crate::python::version::{PyVersion, VersionParts, version};
 use crate::routing::snapshot::{Origin, Route, Shadow, Snapshot, Target};
 use crate::server::{Server, ServerOptions};
 use crate::statistics::{BOUNDS, MethodCounts};
-use crate::transport::connection::ConnectionOptions;
 use crate::transport::connection_limits::{ConnectionLimits, LimitCounts};
-use crate::transport::grpc::INITIAL;
 use crate::transport::quota::Quota;
 use crate::transport::tls::{Tls, TlsFiles};
-use crate::transport::trailers::trailers;
 
 /// What an engine may take, and how it counts.
 #[derive(FromPyObject)]
@@ -62,48 +60,6 @@ struct EngineParts {
     traces: Option<TraceParts>,
     /// `None`: everybody may call.
     access: Option<AccessParts>,
-}
-
-/// What a connection may do, and how many there may be, by the names of the settings; 0 is no limit.
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-struct ConnectionParts {
-    max_streams: u32,
-    max_metadata_bytes: u32,
-    max_connection_age_grace_seconds: f64,
-    max_connection_age_seconds: f64,
-    max_connection_idle_seconds: f64,
-    max_connection_bytes: usize,
-    max_connections: usize,
-    max_connections_per_address: usize,
-    max_stall_seconds: f64,
-    max_stream_seconds: f64,
-}
-
-/// A time; none where it is 0.
-fn time(seconds: f64) -> Option<Duration> {
-    (seconds > 0.0).then(|| Duration::from_secs_f64(seconds))
-}
-
-impl ConnectionParts {
-    fn max_stream(&self) -> Option<Duration> {
-        time(self.max_stream_seconds)
-    }
-
-    fn options(&self, predictor: &Predictor, counts: &Arc<LimitCounts>) -> ConnectionOptions {
-        ConnectionOptions {
-            max_streams: self.max_streams,
-            max_metadata_bytes: self.max_metadata_bytes,
-            max_age: time(self.max_connection_age_seconds),
-            max_age_grace: time(self.max_connection_age_grace_seconds),
-            max_idle: time(self.max_connection_idle_seconds),
-            max_stall: time(self.max_stall_seconds),
-            max_bytes: self.max_connection_bytes,
-            closing_fields: (&INITIAL, trailers(&predictor.scorer.errors.draining).into()),
-            quota: Arc::clone(&predictor.quota),
-            counts: Arc::clone(counts),
-        }
-    }
 }
 
 /// Version, weight, seed, and of what is recorded the choice.
@@ -186,7 +142,6 @@ impl Engine {
 
     /// Shows a certificate, its chain and its key as PEM, to clients that connect from now on. Verifies theirs by
     /// the authorities and the revocation lists of `client_ca` and `client_crl`.
-    #[pyo3(signature = (chain, key, client_ca, client_crl))]
     fn use_certificate(
         &self,
         chain: &[u8],
@@ -296,17 +251,10 @@ impl Engine {
     }
 
     /// Records a prediction with one of Python's writers.
-    fn record(
-        &self,
-        writer: usize,
-        head: HeadParts<'_>,
-        rows: RowParts,
-        caller: &str,
-        routing_key: &str,
-    ) -> PyResult<()> {
+    fn record(&self, writer: usize, head: HeadParts<'_>, rows: RowParts, names: NameParts) -> PyResult<()> {
         let recording = self.recording()?;
         let lane = recording.python_lane(writer).ok_or_else(not_python)?;
-        recording::record(recording, lane, head, rows, caller, routing_key)
+        recording::record(recording, lane, head, rows, &names)
     }
 
     /// Counts a prediction of one of Python's writers that the policy leaves out.
@@ -389,8 +337,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes the rows of a message of a principal that Python answers. `None`: they are taken, else the seconds after
-    /// which there are some.
+    /// Takes the rows of a message that Python answers. Gives the seconds to wait if there are none left.
     fn charge_rows(&self, name: &str, rows: u32) -> PyResult<Option<f64>> {
         Ok(access::charge_rows(&self.gate()?.table(), name, rows))
     }

@@ -2,6 +2,7 @@
 
 mod access;
 mod bags;
+mod connection_parts;
 mod counts;
 mod engine;
 mod errors;

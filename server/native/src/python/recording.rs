@@ -59,6 +59,7 @@ pub(super) struct SourceParts {
     /// For each output the values of a row, and whether they are texts.
     outputs: Vec<(usize, bool)>,
     caller: String,
+    principal: String,
     routing_key: String,
     hash_key: Vec<u8>,
 }
@@ -67,6 +68,10 @@ pub(super) struct SourceParts {
 /// the sequence number of the original.
 #[derive(FromPyObject)]
 pub(super) struct HeadParts<'py>(PyRef<'py, PySource>, u16, u64, u32, u32, Option<(u16, u64)>);
+
+/// The caller's address, the name of the principal or "", and the routing key.
+#[derive(FromPyObject)]
+pub(super) struct NameParts(PyBackedStr, PyBackedStr, PyBackedStr);
 
 /// The bytes of an output's doubles, or its texts.
 #[derive(FromPyObject)]
@@ -141,6 +146,7 @@ impl SourceParts {
             texts: all(self.texts)?,
             outputs: self.outputs.into_iter().map(output).collect(),
             caller: treatment(&self.caller)?,
+            principal: treatment(&self.principal)?,
             routing_key: treatment(&self.routing_key)?,
             hash_key: self.hash_key,
         })
@@ -156,8 +162,7 @@ pub(super) fn record(
     lane: &Lane,
     head: HeadParts<'_>,
     rows: RowParts,
-    caller: &str,
-    routing_key: &str,
+    NameParts(caller, principal, routing_key): &NameParts,
 ) -> PyResult<()> {
     let HeadParts(source, flags, age_ns, server_us, model_us, original) = head;
     let columns = PythonRows::new(rows)?;
@@ -172,6 +177,7 @@ pub(super) fn record(
         row_count: columns.count as u32,
         original,
         caller: caller.as_bytes(),
+        principal: principal.as_bytes(),
         routing_key: routing_key.as_bytes(),
     };
     recording.record_python(lane, head, &columns);

@@ -44,6 +44,7 @@ class Record:
         server_us: microseconds from the decoded message to the outputs.
         model_us: microseconds of the run of the model.
         caller: the host of the caller.
+        principal: the name of the principal that called; "" without --access.
         routing_key: the routing key, or "".
         row_count: rows.
         numbers: the numbers of the rows, row by row.
@@ -59,6 +60,7 @@ class Record:
     server_us: int
     model_us: int
     caller: str
+    principal: str
     routing_key: str
     row_count: int
     numbers: NDArray[np.float64]
@@ -111,6 +113,7 @@ class ShadowRecord:
         original: the record of the prediction; None if it has none. Then the copy gets none either.
         flags: the flags of that record.
         caller: the host of the caller.
+        principal: the name of the principal that called; "" without --access.
         routing_key: the routing key, or "".
     """
 
@@ -120,6 +123,7 @@ class ShadowRecord:
     original: PredictionId | None
     flags: int
     caller: str
+    principal: str
     routing_key: str
 
 
@@ -193,6 +197,7 @@ class PredictionRecorder:
                 _microseconds(prediction.scored_ns - prediction.decoded_ns),
                 _microseconds(scores.model_ns),
                 prediction.context.peer.host,
+                prediction.context.principal_name,
                 prediction.routing_key,
                 request.row_count,
                 request.numbers,
@@ -216,6 +221,7 @@ class PredictionRecorder:
             None if ticket is None else PredictionId.parse(ticket.prediction_id),
             0 if ticket is None else ticket.flags,
             prediction.context.peer.host,
+            prediction.context.principal_name,
             prediction.routing_key,
         )
 
@@ -240,6 +246,7 @@ class PredictionRecorder:
                 _microseconds(scored_ns - began_ns),
                 _microseconds(scores.model_ns),
                 copied.caller,
+                copied.principal,
                 copied.routing_key,
                 request.row_count,
                 request.numbers,

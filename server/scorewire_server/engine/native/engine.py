@@ -289,11 +289,12 @@ class NativeEngine:
 
     def _open(self, number: int, context: CallContext, principal: str | None) -> None:
         if principal is not None and self._access is not None:
-            context = replace(context, principal=self._access.principal(principal))
-            if context.principal is None:
+            found = self._access.principal(principal)
+            if found is None:
                 # Without a principal the call would look like one that needs no credential.
                 self._native.finish(number, failure_of(unauthenticated()))
                 return
+            context = context.identified(found)
         call = ForwardedCall(self._native, number, self._forwarded[context.method], context)
         self._calls[number] = call
         task = asyncio.get_running_loop().create_task(call.run())

@@ -11,7 +11,7 @@ from scorewire_server.engine.interpreted.limits import retry_seconds
 
 
 class NativeLimits:
-    """The extension's `PredictionLimits`; it has taken the call and the place of a message that it forwards."""
+    """The extension's `PredictionLimits`. It has taken the call and the place of what it forwards."""
 
     def __init__(self, native: scorewire_native.Engine) -> None:
         self._native = native

@@ -78,6 +78,7 @@ def source_parts(source: RecordedSource) -> scorewire_native.SourceParts:
         "texts": source.texts,
         "outputs": [(output.width, output.is_text) for output in described.outputs],
         "caller": source.caller,
+        "principal": source.principal,
         "routing_key": source.routing_key,
         "hash_key": source.hash_key,
     }
@@ -130,8 +131,7 @@ class NativeLane:
                 ],
                 errors,
             ),
-            record.caller,
-            record.routing_key,
+            (record.caller, record.principal, record.routing_key),
         )
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from time import monotonic_ns, time
 
+from scorewire_contract.service.logs import logger
 from scorewire_server.engine.access import AccessOptions, AccessTable, Grant, Rate
 from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.interpreted.failures import expired, unauthenticated
@@ -31,17 +32,14 @@ class Admission:
     Args:
         access: how to find out who calls; None if everybody may call.
         max_in_flight: the limit that calls are told of while too many credentials are verified.
-
-    Attributes:
-        untold: refused calls that the control plane did not learn of, since there were too many.
     """
 
     def __init__(self, access: AccessOptions | None, max_in_flight: int) -> None:
-        self.untold = 0
         self._access = access
         self._authentication = None if access is None else Authentication(access, max_in_flight)
         self._revoked: Callable[[bytes], bool] | None = None
         self._told = Gcra()
+        self._untold = 0
         self._streams: set[OpenStream] = set()
         # Tasks that find out again who has all streams, and those for one stream each.
         self._rounds: list[asyncio.Task[None]] = []
@@ -120,9 +118,14 @@ class Admission:
         if self._access is None or context.method not in self._access.audited:
             return
         if self._told.take(_TOLD, monotonic_ns()):
-            self.untold += 1
-        else:
-            self._access.refused(context.method, context.peer)
+            self._untold += 1
+            return
+        self._access.refused(context.method, context.peer)
+        if self._untold:
+            logger().warning(
+                "more refused calls came at once and are not told one by one", calls=self._untold
+            )
+            self._untold = 0
 
     def _check_streams(self, authentication: Authentication) -> None:
         """Find out again who has the open streams, some at one time."""

@@ -11,7 +11,6 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from functools import lru_cache
 from time import perf_counter_ns
 from typing import Any, NoReturn, TypeAlias
@@ -71,6 +70,7 @@ class Calls(grpc.GenericRpcHandler):
         control: Iterable[ControlMethod],
         tracer: Tracer | None = None,
         admission: Admission | None = None,
+        *,
         callers: CallerLimits | None = None,
     ) -> None:
         self._max_message_bytes = settings.max_message_bytes
@@ -253,7 +253,7 @@ class Calls(grpc.GenericRpcHandler):
         """
         try:
             grant = await self._admission.admit(context)
-            return context if grant is None else replace(context, principal=grant.principal), grant
+            return context if grant is None else context.identified(grant.principal), grant
         except CallError as error:
             if prediction is not None:
                 self._predictor.refuse(prediction, context, error)

@@ -59,7 +59,9 @@ class ReferenceEngine:
             Limits.of(settings), pool, lanes, tracing=traces is not None, callers=self._callers
         )
         self._admission = Admission(access, settings.max_in_flight)
-        self._calls = Calls(settings, self._predictor, control, self._tracer, self._admission, self._callers)
+        self._calls = Calls(
+            settings, self._predictor, control, self._tracer, self._admission, callers=self._callers
+        )
         self._server: aio.Server | None = None
         # The next certificate, until the first handshake takes it.
         self._certificates: deque[grpc.ServerCertificateConfiguration] = deque(maxlen=1)

@@ -52,7 +52,7 @@ class OpenStream:
             while not self._ended:
                 answer = await self._next(answers)
                 if answer is None:
-                    return
+                    break
                 yield answer
         finally:
             if isinstance(answers, AsyncGenerator):

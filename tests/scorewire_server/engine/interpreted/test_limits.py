@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from google.rpc import error_details_pb2
 
@@ -11,6 +13,8 @@ from scorewire_server.engine.interpreted.limits import CallerLimits, Gcra, retry
 from scorewire_server.errors import CallerLimitError, OverloadedError, to_status
 
 SECOND = 1_000_000_000
+# Both engines read these.
+TRACES = Path(__file__).parents[4] / "server" / "native" / "src" / "access" / "rate_traces.txt"
 
 
 class Clock:
@@ -57,6 +61,28 @@ def test_any_whole_burst_is_there_at_once() -> None:
             rate = Rate(per_second, burst)
             assert [gcra.take(rate, 77) for _ in range(burst)] == [0] * burst
             assert gcra.take(rate, 77) > 0
+
+
+def test_the_same_is_taken_as_in_the_native_engine() -> None:
+    gcra, rate, takes = Gcra(), Rate(1, 1), 0
+    for line in TRACES.read_text(encoding="utf-8").splitlines():
+        match line.split(" "):
+            case ["trace", per_second, burst]:
+                gcra, rate = Gcra(), Rate(float(per_second), float(burst))
+            case ["rate", now, per_second, burst]:
+                changed = Rate(float(per_second), float(burst))
+                gcra.convert(rate, changed, int(now))
+                rate = changed
+            case ["take", now, count, wait, "-"]:
+                before = gcra.state
+                assert gcra.take(rate, int(now), int(count)) == int(wait), line
+                assert gcra.state == before
+                takes += 1
+            case ["take", now, count, state]:
+                assert gcra.take(rate, int(now), int(count)) == 0, line
+                assert gcra.state == int(state), line
+                takes += 1
+    assert takes > 400
 
 
 def test_rows_may_leave_a_debt_which_is_waited_for() -> None:

@@ -16,6 +16,7 @@ from scorewire_contract.records.rows import KEPT
 from scorewire_proto.inference import inference_pb2
 from scorewire_proto.v1 import prediction_pb2
 from scorewire_server.engine import split
+from scorewire_server.engine.access import Patterns, Principal, Right
 from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.encodings.methods import METHODS, PredictionMethod, typed_method
 from scorewire_server.engine.interpreted.predictor import Limits, Predictor
@@ -34,6 +35,7 @@ from tests.scorewire_server.models import Gate, loaded_version, snapshot_of, zer
 PREDICT, PREDICT_STREAM = METHODS[:2]
 INFER = next(each for each in METHODS if each.path.endswith("/ModelInfer"))
 PEER = Peer("[::1]:4711")
+SHOP = Principal("shop", {Right.PREDICT: Patterns(prefixes=("",))})
 ALL = {RouteKey("sum", "1.0.0", ""): source_of()}
 BAD_ROW = sum_request([float("nan"), 1.0], ["PL"])
 TYPED = typed_method(TYPED_PATH, "sum", 1, (("scorewire-routing-key", "typed"),))
@@ -48,11 +50,16 @@ class Recorded:
         lanes = RecordLanes(self.answers, self.shadows)
         self.predictor = Predictor(Limits.of(Settings(**limits)), ThreadPoolExecutor(1), lanes)
 
-    async def answer(self, method: PredictionMethod, data: bytes) -> bytes:
-        return await self.predictor.answer(method, CallContext(method.path, peer=PEER), data)
+    async def answer(
+        self, method: PredictionMethod, data: bytes, principal: Principal | None = None
+    ) -> bytes:
+        context = CallContext(method.path, peer=PEER, principal=principal)
+        return await self.predictor.answer(method, context, data)
 
-    async def predict(self, request: prediction_pb2.PredictRequest) -> prediction_pb2.PredictResponse:
-        data = await self.answer(PREDICT, request.SerializeToString())
+    async def predict(
+        self, request: prediction_pb2.PredictRequest, principal: Principal | None = None
+    ) -> prediction_pb2.PredictResponse:
+        data = await self.answer(PREDICT, request.SerializeToString(), principal)
         return prediction_pb2.PredictResponse.FromString(data)
 
 
@@ -107,7 +114,7 @@ async def test_a_record_has_what_is_known_of_the_prediction(recorded: Recorded, 
     assert second.prediction_id == "019aa1b2-c3d4-7e5f-8a9b-0c1d2e3f0000-1"
     record = recorded.answers.records[1]
     assert (record.flags, record.row_count) == (0, 2)
-    assert (record.caller, record.routing_key) == ("::1", "customer")
+    assert (record.caller, record.principal, record.routing_key) == ("::1", "", "customer")
     assert record.source is ALL[RouteKey("sum", "1.0.0", "")]
     assert record.numbers.tobytes() == np.array(request.rows.numbers, "<f8").tobytes()
     assert list(record.texts) == ["PL", ""]
@@ -189,12 +196,13 @@ async def test_a_shadows_record_points_to_its_original(recorded: Recorded, sum_b
     sources = with_shadow({RouteKey("sum", "1.0.0", ""): policy})
     recorded.predictor.publish(shadowed(version, shadow), sources=sources)
     for key in ("a", "b"):
-        assert (await recorded.predict(sum_request(routing_key=key))).prediction_id
+        assert (await recorded.predict(sum_request(routing_key=key), SHOP)).prediction_id
     await until(lambda: len(recorded.shadows.records) == 2)
     for sequence, record in enumerate(recorded.shadows.records):
         assert record.source is sources[SHADOW_KEY]
         assert (record.flags, record.original) == (KEPT, PredictionId(START, 0, sequence))
-        assert (record.caller, record.routing_key) == ("::1", "ab"[sequence])
+        assert (record.caller, record.principal, record.routing_key) == ("::1", "shop", "ab"[sequence])
+        assert recorded.answers.records[sequence].principal == "shop"
         assert record.numbers.tolist() == recorded.answers.records[sequence].numbers.tolist()
 
 

@@ -53,7 +53,7 @@ def test_python_has_writers_of_its_own(native: Any, head: Any) -> None:
         with pytest.raises(ValueError, match="another thread"):
             native.leave_out(writer, 1)
         with pytest.raises(ValueError, match="another thread"):
-            native.record(writer, head, (1, bytes(16), [""], [bytes(8)], []), "", "")
+            native.record(writer, head, (1, bytes(16), [""], [bytes(8)], []), ("", "", ""))
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_python_has_writers_of_its_own(native: Any, head: Any) -> None:
 def test_what_is_no_whole_number_of_rows_is_not_recorded(native: Any, head: Any, rows: Any) -> None:
     (writer, _) = native.python_writers()
     with pytest.raises(ValueError, match="whole rows"):
-        native.record(writer, head, rows, "", "")
+        native.record(writer, head, rows, ("", "", ""))
     assert native.peek(writer) == native.record_counts()[0] == 0
 
 
@@ -86,7 +86,7 @@ def test_records_of_python_are_whole(native: Any, tmp_path: Path) -> None:
     ]
     values = np.arange(rows, dtype=np.float64).reshape(rows, 1)
     names = [answers.next_id()]
-    answers.record(record_of(rows=3, routing_key="key", began_ns=0))
+    answers.record(record_of(rows=3, principal="shop", routing_key="key", began_ns=0))
     names.append(answers.next_id())
     answers.record(record_of(rows=rows, scores=Scores([values], errors, 0)))
     answers.sampled_out(5)
@@ -96,7 +96,8 @@ def test_records_of_python_are_whole(native: Any, tmp_path: Path) -> None:
     spool = read_spool(tmp_path)
     assert names == [str(PredictionId(START, 4, sequence)) for sequence in range(3)]
     small, large = (spool.predictions[PredictionId.parse(name)] for name in names[:2])
-    assert (small.caller, small.routing_key, small.server_us, small.model_us) == ("10.0.0.1", "key", 20, 10)
+    assert (small.caller, small.principal, small.routing_key) == ("10.0.0.1", "shop", "key")
+    assert (small.server_us, small.model_us, large.principal) == (20, 10, "")
     assert (small.numbers, small.texts) == ([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]], [["t0"], ["t1"], ["t2"]])
     assert small.outputs == [[[0.0], [10.0], [20.0]]]
     assert large.parts > 1
@@ -111,10 +112,11 @@ def test_what_a_source_must_have_is_said(native: Any) -> None:
     from scorewire_server.engine.native.recording import source_parts
 
     parts: Any = source_parts(source_of())
-    with pytest.raises(ValueError, match="treated by mask"):
-        native.define(parts | {"number": 2, "caller": "mask"})
-    with pytest.raises(ValueError, match="no key"):
-        native.define(parts | {"number": 2, "caller": "hash"})
+    for name in ("caller", "principal", "routing_key"):
+        with pytest.raises(ValueError, match="treated by mask"):
+            native.define(parts | {"number": 2, name: "mask"})
+        with pytest.raises(ValueError, match="no key"):
+            native.define(parts | {"number": 2, name: "hash"})
 
 
 def test_an_engine_without_records_says_so() -> None:

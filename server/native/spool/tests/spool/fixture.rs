@@ -137,6 +137,7 @@ pub(crate) fn record(recorder: &Recorder, lane: usize, source: u32, rows: u32) -
         row_count: rows,
         original: None,
         caller: b"10.0.0.1",
+        principal: b"shop",
         routing_key: b"key",
     };
     let numbers = rows as usize;

@@ -21,6 +21,7 @@ fn source() -> Source {
         texts: vec![Treatment::Hash, Treatment::Keep],
         outputs: vec![Output::Numbers(2), Output::Texts(1)],
         caller: Treatment::Hash,
+        principal: Treatment::Hash,
         hash_key: b"a key of sixteen".to_vec(),
         ..Source::default()
     }
@@ -39,6 +40,7 @@ fn record(recorder: &Recorder, lane: usize) -> bool {
         row_count: 2,
         original: None,
         caller: b"10.0.0.1",
+        principal: b"the shop of Anna",
         routing_key: b"key",
     };
     let sizes = Sizes {
@@ -78,7 +80,9 @@ fn dropped_and_hashed_values_never_reach_the_disk() {
     assert_eq!(counts.problem, "");
 
     let bytes = fs::read(folder.segment(0)).expect("a segment");
-    for hidden in [SECRET.as_bytes(), b"10.0.0.1", &3.5_f64.to_le_bytes(), &2.5_f64.to_le_bytes()] {
+    for hidden in
+        [SECRET.as_bytes(), b"10.0.0.1", b"the shop", &3.5_f64.to_le_bytes(), &2.5_f64.to_le_bytes()]
+    {
         assert!(!bytes.windows(hidden.len()).any(|window| window == hidden));
     }
     let mut kinds = Vec::new();
@@ -100,7 +104,7 @@ fn dropped_and_hashed_values_never_reach_the_disk() {
 }
 
 fn check_columns(sections: &[&[u8]]) {
-    assert_eq!(sections.len(), 19);
+    assert_eq!(sections.len(), 21);
     let kept: Vec<f64> = sections[12]
         .chunks_exact(8)
         .map(|number| f64::from_le_bytes(number.try_into().expect("8")))
@@ -117,7 +121,10 @@ fn check_columns(sections: &[&[u8]]) {
     assert_eq!((callers[0].len(), callers[0]), (32, callers[1]));
     assert_eq!(texts(sections[11], 2), Some(vec![&b"key"[..], b"key"]));
     assert_eq!(sections[14], [1_u32.to_le_bytes(), 3_u32.to_le_bytes()].concat());
-    assert_eq!(texts(sections[18], 4), Some(vec![&b"yes"[..], b"", b"yes", b""]));
+    // Both predictions have the same principal.
+    assert!(sections[17].is_empty());
+    assert_eq!(texts(sections[18], 1).expect("a principal")[0].len(), 32);
+    assert_eq!(texts(sections[20], 4), Some(vec![&b"yes"[..], b"", b"yes", b""]));
 }
 
 #[test]

@@ -56,6 +56,18 @@ fn a_trace_ends_once_and_not_at_all_once_it_is_handed_over() {
 }
 
 #[test]
+fn the_messages_of_a_stream_tell_who_calls_as_the_stream_does() {
+    let tracer = tracer(1000, 8);
+    let stream = begin(&tracer, &[("traceparent", PARENT)], Instant::now(), true).unwrap();
+    let unknown = stream.message(Instant::now());
+    stream.identified(&"shop".into());
+    let known = stream.message(Instant::now());
+    drop((unknown, known, stream));
+    let found: Vec<_> = tracer.take(8).into_iter().map(|call| call.principal).collect();
+    assert_eq!(found, [None, Some("shop".into()), Some("shop".into())]);
+}
+
+#[test]
 fn the_limit_allows_a_second_s_worth_at_once_and_then_one_at_a_time() {
     let (tracer, begun) = (tracer(10, 100), Instant::now());
     let at = |ms| begun + Duration::from_millis(ms);

@@ -113,6 +113,7 @@ class SourceColumns:
             original_writers=np.array([each.writer if each else NO_WRITER for each in originals], "<u2"),
             callers=Texts.of(self._treat(each.caller, self.source.caller) for each in records),
             routing_keys=Texts.of(self._treat(each.routing_key, self.source.routing_key) for each in records),
+            principals=Texts.of(self._treat(each.principal, self.source.principal) for each in records),
             numbers=numbers,
             texts=texts,
             error_rows=np.array(rows, "<u4"),

@@ -34,7 +34,7 @@ def whole(record: Record, writer: int = 0, sequence: int = 0) -> Part:
 
 def test_a_block_has_what_its_records_have() -> None:
     error = RowError(1, MISSING, "country", "country is missing")
-    first = record_of(rows=2, errors=[error], routing_key="k", flags=KEPT)
+    first = record_of(rows=2, errors=[error], principal="shop", routing_key="k", flags=KEPT)
     block = block_of(
         source_of(),
         whole(first, sequence=7),
@@ -47,6 +47,7 @@ def test_a_block_has_what_its_records_have() -> None:
     assert (block.first_rows.tolist(), block.row_counts.tolist()) == ([0, 0], [2, 1])
     assert (block.writers.tolist(), block.flags.tolist()) == ([0, 1], [KEPT, 0])
     assert (list(block.callers), list(block.routing_keys)) == (["10.0.0.1"] * 2, ["k", ""])
+    assert list(block.principals) == ["shop", ""]
     assert block.numbers.tolist() == [[0, 1], [2, 3], [0, 1]]
     assert list(block.texts) == ["t0", "t1", "t0"]
     errors = block.error_rows, block.error_reasons, block.error_features
@@ -64,6 +65,7 @@ def test_features_are_kept_dropped_or_hashed_before_anything_is_written() -> Non
         texts=("x0", "country"),
         hashed=("x0", "country"),
         caller="hash",
+        principal="hash",
         routing_key="drop",
     )
     source = source_of(
@@ -71,15 +73,20 @@ def test_features_are_kept_dropped_or_hashed_before_anything_is_written() -> Non
         numbers=("hash", "keep"),
         texts=("hash",),
         caller="hash",
+        principal="hash",
         routing_key="drop",
         hash_key=KEY,
     )
-    record = record_of(rows=2, texts=["PL", ""], numbers=np.array([1.5, 2.0, np.nan, 3.0]), routing_key="k")
+    numbers = np.array([1.5, 2.0, np.nan, 3.0])
+    record = record_of(rows=2, texts=["PL", ""], numbers=numbers, principal="shop", routing_key="k")
     block = block_of(source, whole(record))
     assert block.numbers.tolist() == [[2.0], [3.0]]
     assert list(block.texts) == [hash_number(1.5, KEY), hash_text("PL", KEY), "", ""]
     assert list(block.callers) == [hash_text("10.0.0.1", KEY)]
+    assert list(block.principals) == [hash_text("shop", KEY)]
     assert list(block.routing_keys) == [""]
+    dropping = source_of(replace(SUM, principal="drop"), principal="drop")
+    assert list(block_of(dropping, whole(record)).principals) == [""]
 
 
 def test_a_source_may_drop_every_feature() -> None:

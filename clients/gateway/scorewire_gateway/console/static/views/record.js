@@ -26,6 +26,7 @@ export async function render(page, { parameters: { id }, signal }) {
       first.shadow_of ? ["Copy of", h("a", { href: link(["records", first.shadow_of]) }, h("code", {}, first.shadow_of))] : null,
       ["In the server", `${seconds(first.server_time_us / 1e6)}, of which the model took ${seconds(first.model_time_us / 1e6)}`],
       ["Caller", first.caller ?? "not recorded"],
+      first.principal ? ["Principal", first.principal] : null,
       first.routing_key ? ["Routing key", first.routing_key] : null,
       first.share < 1 ? ["Sampled", `1 of ${number(1 / first.share, 3)} predictions is recorded (${percent(first.share)})`] : null,
       ["Rows", truncated ? `more than ${counted(rows.length, "row")}, of which the first are here` : counted(rows.length, "row")],

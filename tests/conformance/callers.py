@@ -1,0 +1,91 @@
+"""Who calls an engine in the tests of both engines, and what the engine asks the control plane about them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from hashlib import sha256
+from typing import Any
+
+from scorewire_server.engine.access import (
+    AccessOptions,
+    AccessTable,
+    Credential,
+    Grant,
+    Patterns,
+    Principal,
+    Rate,
+    Right,
+)
+from scorewire_server.engine.context import CallContext
+from scorewire_server.engine.peer import Peer
+from scorewire_server.engine.port import ControlMethod, StreamMethod, UnaryMethod
+
+ECHO, OPEN, STREAM, OPEN_STREAM = (
+    f"/test.Control/{name}" for name in ("Echo", "Open", "Stream", "OpenStream")
+)
+KEY, OTHER_KEY, EXPIRED_KEY = (f"scorewire_{number}_" + 64 * str(number) for number in (1, 2, 3))
+SHOP = Principal("shop", {Right.PREDICT: Patterns(prefixes=("",))})
+BANK = Principal("bank", {Right.PREDICT: Patterns(prefixes=("",))})
+
+
+def bearer(token: str, scheme: str = "Bearer") -> tuple[tuple[str, str], ...]:
+    """The metadata that shows a token."""
+    return (("authorization", f"{scheme} {token}"),)
+
+
+def table(keys: dict[str, Grant] | None = None, *, burst: float = 1e6, **more: Any) -> AccessTable:
+    """A table with keys; without any given: one of each principal, and one that has expired."""
+    keys = keys or {KEY: Grant(SHOP), OTHER_KEY: Grant(BANK), EXPIRED_KEY: Grant(SHOP, time.time() - 1)}
+    return AccessTable(
+        principals={each.name: each for each in (SHOP, BANK)},
+        keys={sha256(key.encode()).digest(): grant for key, grant in keys.items()},
+        failures=Rate(1e-3, burst),
+        open_paths=frozenset({OPEN, OPEN_STREAM}),
+        **more,
+    )
+
+
+class Control:
+    """What an engine asks of the control plane: credentials, and calls that tell who made them."""
+
+    def __init__(self) -> None:
+        self.grants: dict[bytes, Grant] = {}
+        self.asked: list[Credential] = []
+        self.refused: list[tuple[str, Peer]] = []
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    async def verify(self, credential: Credential) -> Grant | None:
+        self.asked.append(credential)
+        await self.may_answer.wait()
+        return self.grants.get(credential.value)
+
+    def tokens(self) -> list[bytes]:
+        """The values that were asked about, in order."""
+        return [credential.value for credential in self.asked]
+
+    def methods(self) -> list[ControlMethod]:
+        """Methods that answer the name of who calls, once or for each message."""
+
+        def name(context: CallContext) -> bytes:
+            return b"nobody" if context.principal is None else context.principal.name.encode()
+
+        async def answer(_: bytes, context: CallContext) -> bytes:
+            return name(context)
+
+        async def answer_all(messages: AsyncIterator[bytes], context: CallContext) -> AsyncIterator[bytes]:
+            async for _ in messages:
+                yield name(context)
+
+        unary = [UnaryMethod(path, answer) for path in (ECHO, OPEN)]
+        return [*unary, *(StreamMethod(path, answer_all) for path in (STREAM, OPEN_STREAM))]
+
+    def options(self, first: AccessTable) -> AccessOptions:
+        return AccessOptions(
+            table=first,
+            verify=self.verify,
+            refused=lambda path, peer: self.refused.append((path, peer)),
+            audited=frozenset({ECHO}),
+        )
