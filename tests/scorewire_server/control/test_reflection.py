@@ -103,9 +103,9 @@ async def test_a_caller_learns_of_the_services_of_its_own_models_only(sum_bundle
         pb.ServerReflectionRequest(file_containing_symbol=service),
         pb.ServerReflectionRequest(file_by_filename="scorewire/models/sum/v1.proto"),
     )
-    caller: Principal | None = None
-    reflection = Reflection(lambda: snapshot, lambda _: caller)
-    for caller, knows in (
+    callers: list[Principal | None] = [None]
+    reflection = Reflection(lambda: snapshot, lambda _: callers[0])
+    for callers[0], knows in (
         (None, True),
         (Principal("shop", {Right.PREDICT: Patterns(frozenset({"sum"}))}), True),
         (Principal("game", {Right.OBSERVE: Patterns(prefixes=("game-",))}), False),
