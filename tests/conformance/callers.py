@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator
 from hashlib import sha256
 from typing import Any
 
+from scorewire_contract.patterns import Patterns
 from scorewire_server.engine.access import (
     AccessOptions,
     AccessTable,
     Credential,
     Grant,
-    Patterns,
     Principal,
     Rate,
     Right,
