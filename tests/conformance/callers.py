@@ -10,12 +10,12 @@ from typing import Any
 
 import grpc
 
+from scorewire_contract.patterns import Patterns
 from scorewire_server.engine.access import (
     AccessOptions,
     AccessTable,
     Credential,
     Grant,
-    Patterns,
     Principal,
     Rate,
     Right,

@@ -11,7 +11,8 @@ import grpc
 import pytest
 from structlog.testing import capture_logs
 
-from scorewire_server.engine.access import AccessTable, Credential, Grant, Patterns, Principal, Rate, Right
+from scorewire_contract.patterns import Patterns
+from scorewire_server.engine.access import AccessTable, Credential, Grant, Principal, Rate, Right
 from scorewire_server.settings import Settings
 from tests import http2
 from tests.conformance.callers import BANK, ECHO, KEY, OTHER_KEY, SHOP, STREAM, Control, bearer, table
