@@ -34,7 +34,7 @@ class Revocations:
         return certificate.serial_number in self.serials.get(certificate.issuer, ())
 
     def has_der(self, certificate: bytes) -> bool:
-        """Whether a certificate, in DER, is revoked. One that cannot be read may be, so it counts as revoked."""
+        """Whether a certificate, in DER, is revoked. One that cannot be read counts as revoked."""
         try:
             return self.has(x509.load_der_x509_certificate(certificate))
         except (ValueError, UnsupportedAlgorithm, TypeError):
