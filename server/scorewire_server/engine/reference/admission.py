@@ -85,14 +85,16 @@ class Admission:
             UnauthenticatedError: the call shows no valid credential.
             TooManyInFlightError: too many credentials are verified at this time.
         """
-        if context.expired:
-            raise expired()
         try:
             self._refuse_revoked(context.peer)
-            return None if self._authentication is None else await self._authentication.grant(context)
+            grant = None if self._authentication is None else await self._authentication.grant(context)
         except UnauthenticatedError:
             self._tell(context)
             raise
+        # Not before it is known who calls: the words of this failure tell which methods there are.
+        if context.expired:
+            raise expired()
+        return grant
 
     @contextmanager
     def opened(self, context: CallContext, grant: Grant | None) -> Iterator[OpenStream]:
