@@ -20,7 +20,7 @@ from scorewire_server.engine.encodings.methods import PREDICT, PREDICT_STREAM
 from scorewire_server.engine.interpreted.limits import Gcra
 from scorewire_server.engine.reference import admission
 from scorewire_server.engine.reference.engine import ReferenceEngine
-from scorewire_server.errors import DeadlineExceededError, UnauthenticatedError
+from scorewire_server.errors import DeadlineExceededError, PermissionDeniedError, UnauthenticatedError
 from tests.conformance.wire import PREDICT as PREDICT_PATH
 from tests.conformance.wire import PREDICT_STREAM as PREDICT_STREAM_PATH
 from tests.scorewire_server.engine.noting import STREAM, UNARY, Notes
@@ -288,7 +288,7 @@ async def test_nothing_is_left_of_calls_and_streams_with_credentials(
     await until(lambda: len(asyncio.all_tasks()) <= before)
 
 
-async def test_who_shows_no_credential_learns_nothing_by_a_deadline_that_has_passed(
+async def test_a_deadline_that_has_passed_tells_nothing_of_methods(
     verifier: Verifier,
 ) -> None:
     gate = admission.Admission(verifier.options(), 8)
@@ -297,4 +297,6 @@ async def test_who_shows_no_credential_learns_nothing_by_a_deadline_that_has_pas
         await gate.admit(context)
     with pytest.raises(DeadlineExceededError):
         await gate.admit(replace(bearing(KEY), deadline=0.0))
+    with pytest.raises(PermissionDeniedError):
+        await gate.admit(replace(bearing(KEY, path="/scorewire.models.other.v1.A/B"), deadline=0.0))
     await gate.close()
