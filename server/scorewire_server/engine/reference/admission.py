@@ -15,7 +15,7 @@ from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.interpreted.failures import expired, permission_denied, unauthenticated
 from scorewire_server.engine.interpreted.limits import CallerLimits, Gcra
 from scorewire_server.engine.peer import Peer
-from scorewire_server.engine.reference.authentication import Authentication
+from scorewire_server.engine.reference.authentication import Authentication, may_ask
 from scorewire_server.engine.reference.open_streams import OpenStream
 from scorewire_server.errors import CallError, UnauthenticatedError
 
@@ -151,7 +151,8 @@ class Admission:
 
     def _check_streams(self, authentication: Authentication) -> None:
         """Find out again who has the open streams, some at one time."""
-        streams = iter(list(self._streams))
+        # API keys first, of which nobody is asked: a removed one must not wait for keys of issuers.
+        streams = iter(sorted(self._streams, key=lambda stream: may_ask(stream.context)))
 
         async def check_next() -> None:
             for stream in streams:

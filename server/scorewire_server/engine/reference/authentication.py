@@ -124,7 +124,7 @@ class Authentication:
             key, grant = self._keys.get(digest, (b"", None))
             if grant is not None and hmac.compare_digest(key, digest):
                 return _in_time(grant)
-            if credential.value.count(b".") != _DOTS_OF_JWT:
+            if not _is_jwt(credential.value):
                 raise _RefusedError("unknown")
         name = credential.kind, digest
         remembered = self._remembered.get(name)
@@ -178,6 +178,19 @@ class Authentication:
             return None
         finally:
             del self._questions[name]
+
+
+def may_ask(context: CallContext) -> bool:
+    """Whether somebody has to be asked about the credential of a call, which may take seconds."""
+    try:
+        credential = _read(context)
+    except _RefusedError:
+        return False
+    return credential.kind == "certificate" or _is_jwt(credential.value)
+
+
+def _is_jwt(token: bytes) -> bool:
+    return token.count(b".") == _DOTS_OF_JWT
 
 
 def _read(context: CallContext) -> Credential:

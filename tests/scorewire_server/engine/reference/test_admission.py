@@ -230,6 +230,22 @@ async def test_open_streams_end_when_their_credential_expires(
             assert await reason(stream.read()) == "UNAUTHENTICATED"
 
 
+async def test_a_removed_key_ends_its_streams_while_other_credentials_are_still_verified(
+    running: RunningEngine, verifier: Verifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "_CHECKS", 1)
+    streams = [running.stream(**showing(token)) for token in ("a.b.c",) * 8 + (KEY,)]
+    for stream in streams:
+        await ask(stream)
+    verifier.open.clear()
+    running.engine.use_access(table_of(keys={}))
+    assert await reason(streams[-1].read()) == "UNAUTHENTICATED"
+    assert len(running.engine._admission._streams) == 8
+    verifier.open.set()
+    for stream in streams:
+        stream.cancel()
+
+
 async def test_streams_of_methods_that_become_closed_end(running: RunningEngine, verifier: Verifier) -> None:
     table = table_of()
     running.engine.use_access(replace(table, open_paths=frozenset({STREAM})))
