@@ -7,17 +7,10 @@ from dataclasses import replace
 from hashlib import sha256
 from time import time
 
+from scorewire_contract.patterns import Patterns
 from scorewire_server.access.access import Access
 from scorewire_server.control.needs import CHANGES, open_paths
-from scorewire_server.engine.access import (
-    BEARER,
-    MAX_TOKEN_BYTES,
-    AccessOptions,
-    AccessTable,
-    Patterns,
-    Refused,
-    Right,
-)
+from scorewire_server.engine.access import BEARER, MAX_TOKEN_BYTES, AccessOptions, AccessTable, Refused, Right
 from scorewire_server.settings import Settings
 
 _NOTHING = Patterns()

@@ -48,6 +48,7 @@ def test_an_error_of_the_server_leaves_with_its_code_reason_and_violations(
     fake.fail(code, "it failed", method="ListModels", times=9, reason="SOME_REASON", violations=[violation])
     answer = http.get("/models")
     assert answer.status_code == GOOGLE[code.name]
+    assert answer.headers.get("WWW-Authenticate") == ("Bearer" if code is Code.UNAUTHENTICATED else None)
     assert answer.json() == {
         "error": {
             "code": GOOGLE[code.name],

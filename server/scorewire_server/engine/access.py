@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, TypeAlias
 
+from scorewire_contract.patterns import Patterns
 from scorewire_server.engine.peer import Peer
 
 # The metadata entry with a bearer token, as of RFC 6750, and what stands before the token.
@@ -30,31 +31,6 @@ class Right(Enum):
     PREDICT = "predict"
     OBSERVE = "observe"
     CONTROL = "control"
-
-
-@dataclass(frozen=True, slots=True)
-class Patterns:
-    """A set of models: names, and beginnings of names.
-
-    Attributes:
-        names: models by their full names.
-        prefixes: the beginnings of names, as of `shop-*`; "" stands for all models.
-    """
-
-    names: frozenset[str] = frozenset()
-    prefixes: tuple[str, ...] = ()
-
-    def match(self, model: str) -> bool:
-        """Whether a model is in the set."""
-        return model in self.names or model.startswith(self.prefixes)
-
-    @property
-    def everything(self) -> bool:
-        """Whether all models are in the set."""
-        return "" in self.prefixes
-
-    def __bool__(self) -> bool:
-        return bool(self.names or self.prefixes)
 
 
 @dataclass(frozen=True, slots=True)

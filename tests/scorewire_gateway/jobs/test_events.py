@@ -122,7 +122,7 @@ def test_more_clients_than_may_follow_are_refused(gateway: Gateways) -> None:
 
 def test_a_gateway_that_stops_ends_the_events(folder: Path) -> None:
     with ExitStack() as stack:
-        client = stack.enter_context(gateway_thread(NOWHERE, jobs=folder))
+        client = stack.enter_context(gateway_thread(NOWHERE, server_access="off", jobs=folder))
         job = submit(client, shop(), **ENDLESS)
         with httpx.Client(base_url=client.base_url, timeout=60, trust_env=False) as following:
             events = _events(following, job)

@@ -14,8 +14,9 @@ from google.rpc import code_pb2
 from structlog.testing import capture_logs
 
 from scorewire_contract.bundle import Bundle
+from scorewire_contract.patterns import Patterns
 from scorewire_proto.v1 import errors_pb2, prediction_pb2
-from scorewire_server.engine.access import Grant, Patterns, Principal, Rate, Right
+from scorewire_server.engine.access import Grant, Principal, Rate, Right
 from scorewire_server.engine.encodings.methods import PREDICT, PREDICT_STREAM
 from scorewire_server.engine.interpreted.limits import Gcra
 from scorewire_server.engine.reference import admission
