@@ -34,6 +34,10 @@ from tests.conformance.callers import (
     STREAM,
     Control,
     bearer,
+    code_of,
+    ended,
+    exchange,
+    refusals,
     table,
 )
 from tests.conformance.wire import PREDICT, PREDICT_STREAM, Wire
@@ -89,33 +93,6 @@ async def start(engine: str, control: Control, summing: LoadedVersion) -> AsyncI
     for each in running:
         await each.channel.close()
         await each.engine.stop(0)
-
-
-def refusals(running: RunningEngine) -> dict[str, int]:
-    """The counts of refused credentials that are not 0."""
-    counts = running.engine.statistics.credentials_refused
-    return {cause: count for cause, count in counts.items() if count}
-
-
-async def code_of(call: Awaitable[Any]) -> grpc.StatusCode:
-    """The code of a call that must fail, and not for a limit of time."""
-    failure = await failure_of(call)
-    assert failure.code != grpc.StatusCode.DEADLINE_EXCEEDED
-    return failure.code
-
-
-async def ended(stream: Any) -> grpc.StatusCode:
-    """Wait for the end of a stream, which must come by itself."""
-    async with asyncio.timeout(20):
-        code: grpc.StatusCode = await stream.code()
-    return code
-
-
-async def exchange(stream: Any, data: bytes = MESSAGE) -> bytes:
-    """One message of a stream and its answer."""
-    await stream.write(data)
-    answer: bytes = await stream.read()
-    return answer
 
 
 REFUSED: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {

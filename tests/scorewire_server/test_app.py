@@ -23,6 +23,8 @@ from scorewire_server.engine.snapshot import VersionRecord
 from scorewire_server.loading.loader import load
 from scorewire_server.settings import Settings
 from tests import bundles
+from tests.access_files import write_access
+from tests.certificates import make_certificates
 from tests.conformance.engines import ENGINES
 from tests.conformance.wire import PREDICT, sum_request, values
 
@@ -297,3 +299,58 @@ async def test_draining_while_bundles_are_loaded_ends_the_loading(
     with pytest.raises(asyncio.CancelledError):
         await app.loaded()
     assert len(loads) == 1
+
+
+EVERYBODY = "everybody who reaches the server may call; see --access"
+IN_THE_CLEAR = "keys and tokens are sent in the clear; see --tls-cert"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (set(), {EVERYBODY}),
+        ({"tls"}, {EVERYBODY}),
+        ({"access"}, {IN_THE_CLEAR}),
+        ({"access", "tls"}, set()),
+        ({"loopback"}, set()),
+        ({"loopback", "access"}, set()),
+    ],
+)
+async def test_a_server_that_others_reach_warns_of_what_is_open(
+    models: Path, monkeypatch: pytest.MonkeyPatch, given: set[str], expected: set[str]
+) -> None:
+    more: dict[str, Any] = {}
+    if "access" in given:
+        more["access"] = write_access(models.parent / "access.toml", {})
+    if "tls" in given:
+        made = make_certificates(models.parent)
+        more |= {"tls_cert": made.server, "tls_key": made.server_key}
+    monkeypatch.setattr(Settings, "on_loopback", "loopback" in given)
+    with capture_logs() as logged:
+        app = App(_settings(models, **more))
+        await app.start()
+        await app.drain()
+    assert {line["event"] for line in logged if line["log_level"] == "warning"} & {
+        EVERYBODY,
+        IN_THE_CLEAR,
+    } == expected
+
+
+async def test_changes_end_and_are_recorded_before_the_server_closes_its_files(
+    models: Path, tmp_path: Path
+) -> None:
+    bundles.write_sum_bundle(models)
+    audit = tmp_path / "audit.jsonl"
+    app = App(_settings(models, audit=audit))
+    request = models_pb2.SetAliasRequest(model="sum", alias="stable", version="1.0.0").SerializeToString()
+    async with aio.insecure_channel(await app.start()) as channel:
+        await app.loaded()
+        calls = [
+            asyncio.ensure_future(_call(channel, "/scorewire.v1.ModelService/SetAlias", request))
+            for _ in range(5)
+        ]
+        await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+        await app.drain()
+        await asyncio.gather(*calls, return_exceptions=True)
+    events = [json.loads(line)["event"] for line in audit.read_text(encoding="utf-8").splitlines()]
+    assert events.count("begun") == events.count("ended") >= 1

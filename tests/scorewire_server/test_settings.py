@@ -88,6 +88,48 @@ def test_a_bad_value_is_refused_with_its_name_and_range(name: str, text: str) ->
     assert variable(name) in str(by_variable.value)
 
 
+@pytest.mark.parametrize(
+    ("listen", "control", "access", "controllable"),
+    [
+        ("127.0.0.1:8500", "auto", None, True),
+        ("127.0.0.1:8500", "on", None, True),
+        ("127.0.0.1:8500", "off", None, False),
+        ("127.0.0.1:8500", "off", "access.toml", False),
+        ("0.0.0.0:8500", "auto", None, False),
+        ("0.0.0.0:8500", "off", None, False),
+        ("0.0.0.0:8500", "auto", "access.toml", True),
+        ("0.0.0.0:8500", "on", "access.toml", True),
+        ("[::]:8500", "off", "access.toml", False),
+    ],
+)
+def test_calls_may_change_something_on_loopback_or_by_right(
+    listen: str, control: str, access: str | None, controllable: bool
+) -> None:
+    given = {"listen": listen, "control": control, "access": access}
+    assert read_settings(given, {}).controllable == controllable
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:8500", "[::]:8500", "scores.example:8500"])
+def test_changes_by_everybody_are_refused_where_others_reach_the_server(listen: str) -> None:
+    with pytest.raises(SettingError, match=r"give --access, .* or listen on a loopback address"):
+        read_settings({"listen": listen, "control": "on"}, {})
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ({"tls_client_ca": "ca.pem"}, "--tls-client-ca needs --tls-cert"),
+        (
+            {"tls_client_crl": "crl.pem", "tls_cert": "cert.pem", "tls_key": "key.pem"},
+            "--tls-client-crl needs --tls-client-ca",
+        ),
+    ],
+)
+def test_settings_of_client_certificates_need_others(given: dict[str, str], missing: str) -> None:
+    with pytest.raises(SettingError, match=missing):
+        read_settings(given, {})
+
+
 @pytest.mark.parametrize("given", ["tls_cert", "tls_key"])
 def test_half_a_certificate_is_refused(given: str) -> None:
     with pytest.raises(SettingError, match="together"):

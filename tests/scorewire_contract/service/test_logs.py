@@ -102,6 +102,17 @@ def test_equal_lines_are_limited_and_counted(
     assert log_counts().suppressed == 1000 - logs.LINES_PER_SECOND
 
 
+def test_lines_of_calls_that_have_an_id_are_not_equal(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs.time, "monotonic", lambda: 1000.5)
+    configure_logs("json", "info")
+    for number in range(5 * logs.LINES_PER_SECOND):
+        logs.logger().info("control call", method="SetAlias", call=f"{number:016x}")
+    assert len(_lines(capfd)) == 5 * logs.LINES_PER_SECOND
+    assert log_counts().suppressed == 0
+
+
 def test_equal_lines_of_another_second_are_written(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,7 +67,6 @@ def read_statistics(native: scorewire_native.Engine, interpreted: Statistics) ->
     statistics.transport = Transport(buffered_bytes, connections, dict(limits))
     # The extension has counted the calls in flight of both sides.
     statistics.in_flight = in_flight
-    statistics.credentials_refused = dict(native.refused_counts())
     return statistics
 
 

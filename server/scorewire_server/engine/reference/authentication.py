@@ -80,10 +80,7 @@ class Authentication:
         self._table = table
         self._keys = {digest: (digest, grant) for digest, grant in table.keys.items()}
         self._failures.rate = table.failures
-        self.forget()
-
-    def forget(self) -> None:
-        """Have each token and certificate verified again when it is next shown."""
+        # Each token and certificate is verified again when it is next shown.
         self._epoch += 1
 
     async def close(self) -> None:
