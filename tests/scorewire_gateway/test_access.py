@@ -210,6 +210,18 @@ def test_jobs_are_changed_by_those_who_control_their_model(guarded: Guarded) -> 
     assert changes[2]("operator").status_code == 204
 
 
+def test_a_table_of_a_refused_caller_is_not_read(guarded: Guarded) -> None:
+    csv = {"Content-Type": "text/csv"}
+    query = {"kind": "features", "model": "repurchase", "name": "a.csv"}
+    for name, code in (("classes", 403), ("", 401), ("unknown", 401)):
+        answers = [guarded.post("/models/sum:predict", name, content=TABLE, headers=csv)]
+        answers.append(guarded.post("/jobs", name, params=query, content=TABLE, headers=csv))
+        for answer in answers:
+            assert answer.status_code == code
+            assert answer.headers["Connection"] == "close"
+            assert answer.headers.get("WWW-Authenticate") == (None if code == 403 else "Bearer")
+
+
 def test_a_form_is_refused_before_its_table_is_taken(guarded: Guarded) -> None:
     data = {"kind": "features", "model": "repurchase"}
     for name, code in (("shop", 403), ("", 401)):

@@ -88,7 +88,10 @@ class Settings:
         Path | None, PATH, "PEM file of the authorities to trust; those that gRPC ships unless given."
     ] = None
     server_tls_cert: Annotated[
-        Path | None, PATH, "PEM file of the gateway's certificate for the server, with --server-tls-key."
+        Path | None,
+        PATH,
+        "PEM file of the gateway's certificate for the server, with --server-tls-key. If the server's access"
+        " file gives it rights, requests without a credential of their own have them.",
     ] = None
     server_tls_key: Annotated[Path | None, PATH, "PEM file of that certificate's private key."] = None
     server_tls_name: Annotated[

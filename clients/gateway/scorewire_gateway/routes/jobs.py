@@ -6,9 +6,9 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from scorewire import Code
+from scorewire import Code, ScorewireError
 from scorewire.tables import in_thread
-from scorewire_gateway.errors import RequestError, json_response
+from scorewire_gateway.errors import RequestError, json_response, unread
 from scorewire_gateway.files.answering import answer_file
 from scorewire_gateway.files.digests import Digests
 from scorewire_gateway.files.folder import AbsentError, Folder, OpenFile
@@ -58,6 +58,8 @@ def router(state: State) -> APIRouter:
             # Before anything of a table is read.
             rights = await state.guard.rights(request)
             job = await _submit(jobs, request, state, rights)
+        except ScorewireError as error:
+            raise unread(error) from error
         except RequestError as error:
             # The rest of the body is not read.
             error.headers.setdefault("Connection", "close")
@@ -98,8 +100,7 @@ def router(state: State) -> APIRouter:
     async def events(job_id: str, request: Request) -> Response:
         """Server-sent events: the whole job at each change, until it has ended."""
         jobs = _jobs(state)
-        await state.guard.rights(request)
-        return followed.answer(jobs, jobs.get(job_id), request.headers.get("last-event-id", ""))
+        return await followed.answer(jobs, job_id, request)
 
     @routes.post("/jobs/{job_id}:cancel", summary="Cancel a job", response_model=None)
     async def cancel(job_id: str, request: Request) -> Response:

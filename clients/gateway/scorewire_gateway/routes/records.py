@@ -45,7 +45,9 @@ def router(state: State) -> APIRouter:
     ) -> Response:
         """The rows that were recorded last, newest first, with their features and outputs.
 
-        `truncated` is true if older rows were left out because the answer would be too long.
+        `truncated` is true if older rows were left out because the answer would be too long. Where the
+        server has an access file and no model is named, rows of models that the caller may not observe
+        are left out of the last ones.
         """
         records = _on(known)
         rights = await state.guard.rights(request)
