@@ -13,9 +13,10 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc_reflection.v1alpha import reflection_pb2 as pb
 
+from scorewire_contract.patterns import Patterns
 from scorewire_contract.typed import TypedSchema
 from scorewire_server.control.descriptors import REFLECTION, SERVICES, File, server_files
-from scorewire_server.engine.access import Patterns, Principal
+from scorewire_server.engine.access import Principal
 from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.port import ControlMethod, StreamMethod
 from scorewire_server.engine.snapshot import Snapshot

@@ -309,14 +309,12 @@ def test_the_access_file_comes_from_a_secret_and_is_followed() -> None:
     assert volume["secret"] == {"secretName": "callers", "defaultMode": 0o440}
 
 
-def test_prometheus_and_the_gateway_know_that_callers_need_credentials() -> None:
+def test_prometheus_knows_that_callers_need_credentials() -> None:
     objects = render(VALUES / "access-values.yaml")
     (endpoint,) = _one(objects, "ServiceMonitor", "demo-scorewire-server")["spec"]["endpoints"]
     assert endpoint["authorization"] == {"credentials": {"name": "scores-scrape", "key": "key"}}
     (of_gateway,) = _one(objects, "ServiceMonitor", "demo-scorewire-gateway")["spec"]["endpoints"]
     assert "authorization" not in of_gateway
-    pod = _one(objects, "Deployment", "demo-scorewire-gateway")["spec"]["template"]["spec"]
-    assert "--server-access=on" in pod["containers"][0]["args"]
     egress = _one(objects, "NetworkPolicy", "demo-scorewire-server")["spec"]["egress"]
     assert {"ports": [{"port": 443, "protocol": "TCP"}]} in egress
 
