@@ -7,6 +7,7 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from grpc import aio
 
 from scorewire_server.catalog.repository import BundleFolder
-from scorewire_server.engine.access import AccessTable, Grant, Principal
+from scorewire_server.engine.access import AccessTable, Grant, Patterns, Principal, Right
 from scorewire_server.engine.factory import choose_engine
 from scorewire_server.engine.snapshot import LoadedVersion
 from scorewire_server.loading.loader import load
@@ -131,6 +132,31 @@ async def test_what_is_no_valid_credential_is_refused_with_the_same_bytes(start:
     assert len(seen) == 1
     counts = Counter(cause for cause, _ in REFUSED.values())
     assert refusals(running) == {cause: 4 * count for cause, count in counts.items()}
+
+
+async def test_the_paths_of_typed_services_do_not_tell_which_models_of_others_there_are(start: Start) -> None:
+    game = Principal("game", {Right.PREDICT: Patterns(prefixes=("game-",))})
+    running = await start(
+        AccessTable(principals={"game": game}, keys={sha256(KEY.encode()).digest(): Grant(game)})
+    )
+    seen = set()
+    for path in (TYPED_PATH, TYPED_PATH + "Nothing", "/scorewire.models.other.v1.OtherService/PredictStream"):
+        for data in (b"", MESSAGE, b"\xff"):
+            call = running.unary(data, path, metadata=bearer(KEY))
+            failure = await failure_of(call)
+            assert failure.reason == "PERMISSION_DENIED", path
+            seen.add(
+                (
+                    failure.message,
+                    tuple(await call.initial_metadata() or ()),
+                    tuple(await call.trailing_metadata() or ()),
+                )
+            )
+    assert len(seen) == 1
+    for path in ("/scorewire.models.gameTime.v1.GameTimeService/Predict", UNKNOWN_PATH):
+        code = await code_of(running.unary(path=path, metadata=bearer(KEY)))
+        assert code == grpc.StatusCode.UNIMPLEMENTED, path
+    assert running.engine.statistics.principals["game"].refused["denied"] == 9
 
 
 async def test_a_valid_key_lets_calls_in_whatever_the_case_of_its_scheme(start: Start) -> None:

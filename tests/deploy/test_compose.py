@@ -54,7 +54,6 @@ def test_compose_adds_an_access_file(tmp_path: Path) -> None:
     given = {f"SCOREWIRE_{name.upper()}" for name in Settings.__dataclass_fields__}
     assert server["environment"]["SCOREWIRE_ACCESS"] == "/access/access.toml"
     assert {name for name in server["environment"] if name.startswith("SCOREWIRE_")} <= given
-    assert services["gateway"]["environment"]["SCOREWIRE_GATEWAY_SERVER_ACCESS"] == "on"
     (secret,) = services["prometheus"]["secrets"]
     prometheus = (ROOT / "deploy/prometheus/prometheus.yml").read_text(encoding="utf-8")
     assert f"    # authorization: {{credentials_file: {secret['target']}}}" in prometheus

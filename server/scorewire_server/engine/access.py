@@ -10,19 +10,28 @@ remembers the grants.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from time import time
 from typing import Literal, TypeAlias
 
 from scorewire_contract.patterns import Patterns
 from scorewire_server.engine.peer import Peer
 
-# The metadata entry with a bearer token, as of RFC 6750, and what stands before the token.
+# The metadata entry with a bearer token, as of RFC 6750, and what stands before the token, in any case.
 AUTHORIZATION = "authorization"
-BEARER = "Bearer "
+_BEARER = b"bearer "
 # The longest token. Longer ones are refused unread.
 MAX_TOKEN_BYTES = 8192
+
+
+def bearer_token(values: Sequence[bytes]) -> bytes | None:
+    """The token in the only entry of `authorization`; None if there is none, or several, or no token."""
+    if len(values) != 1:
+        return None
+    scheme, token = values[0][: len(_BEARER)], values[0][len(_BEARER) :]
+    return token if scheme.lower() == _BEARER and 0 < len(token) <= MAX_TOKEN_BYTES else None
 
 
 class Right(Enum):
@@ -90,6 +99,11 @@ class Grant:
 
     principal: Principal
     expires: float | None = None
+
+    @property
+    def expired(self) -> bool:
+        """Whether the credential has ended."""
+        return self.expires is not None and time() >= self.expires
 
 
 @dataclass(frozen=True, slots=True)

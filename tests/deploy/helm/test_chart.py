@@ -309,7 +309,7 @@ def test_the_access_file_comes_from_a_secret_and_is_followed() -> None:
     assert volume["secret"] == {"secretName": "callers", "defaultMode": 0o440}
 
 
-def test_prometheus_knows_that_callers_need_credentials() -> None:
+def test_prometheus_has_a_key_and_the_server_reaches_issuers() -> None:
     objects = render(VALUES / "access-values.yaml")
     (endpoint,) = _one(objects, "ServiceMonitor", "demo-scorewire-server")["spec"]["endpoints"]
     assert endpoint["authorization"] == {"credentials": {"name": "scores-scrape", "key": "key"}}
