@@ -102,7 +102,7 @@ _NO_NUMBERS = {
     "with a plus": b"+9999999999",
     "with a leading zero": b"09999999999",
 }
-_PAST, _FUTURE = (LEEWAY, LEEWAY + 1, 60, 3600, 86_400), (LEEWAY + 20, 60, 3600, 86_400)
+_PAST, _FUTURE = (LEEWAY, LEEWAY + 1, 60, 3600, 86_400), (LEEWAY + 600, 3600, 86_400)
 _STATS: dict[str, Any] = {"sub": "someone", "client_id": "stats", "admin": True, "level": 3}
 _NEAR_STATS: dict[str, dict[str, Any]] = {
     "one claim left out": {"admin": ...},
