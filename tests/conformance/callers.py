@@ -21,6 +21,7 @@ from scorewire_server.engine.access import (
 from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.peer import Peer
 from scorewire_server.engine.port import ControlMethod, StreamMethod, UnaryMethod
+from scorewire_server.errors import CallError
 
 ECHO, OPEN, STREAM, OPEN_STREAM = (
     f"/test.Control/{name}" for name in ("Echo", "Open", "Stream", "OpenStream")
@@ -53,7 +54,7 @@ class Control:
     def __init__(self) -> None:
         self.grants: dict[bytes, Grant] = {}
         self.asked: list[Credential] = []
-        self.refused: list[tuple[str, Peer]] = []
+        self.refused: list[tuple[str, Peer, Principal | None, CallError]] = []
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
@@ -86,6 +87,6 @@ class Control:
         return AccessOptions(
             table=first,
             verify=self.verify,
-            refused=lambda path, peer: self.refused.append((path, peer)),
+            refused=lambda *call: self.refused.append(call),
             audited=frozenset({ECHO}),
         )

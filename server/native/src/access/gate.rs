@@ -22,10 +22,11 @@ use crate::access::addresses::{AddressKey, Addresses};
 use crate::access::bounded::Bounded;
 use crate::access::credential::{Credential, Digest, Kind, Shown};
 use crate::access::grant::{Grant, Memo};
+use crate::access::principal::Principal;
 use crate::access::questions::{Asked, Questions};
 use crate::access::refusal::{Cause, RefusalCounts};
 use crate::access::table::{Identity, Table};
-use crate::bridge::events::Events;
+use crate::bridge::events::{Events, Refusal, RefusedCall};
 use crate::transport::context::Peer;
 use crate::transport::headers::Authorization;
 
@@ -114,12 +115,18 @@ impl Gate {
 
     /// Lets callers in by this table from now on.
     pub(crate) fn use_table(&self, mut table: Table) {
+        let failures = table.failures;
+        let mut before = None;
         self.epochs.send_modify(|epoch| {
             *epoch += 1;
             table.epoch = *epoch;
-            self.table.store(Arc::new(table));
+            before = Some(self.table.swap(Arc::new(table)));
             self.epoch.store(*epoch, Release);
         });
+        if before.is_some_and(|before| before.failures != failures) {
+            // A time that was counted by another rate may be far away.
+            *locked(&self.addresses) = Addresses::new();
+        }
     }
 
     /// Whether a method of the control plane needs no credential.
@@ -147,10 +154,11 @@ impl Gate {
     }
 
     #[cold]
-    fn look_up(&self, memo: &Memo, shown: Shown<'_>, peer: &Arc<Peer>, now: Instant) -> Admission {
+    fn look_up(&self, memo: &Memo, shown: Shown<'_>, peer: &Arc<Peer>, received: Instant) -> Admission {
         let credential = Credential::of(shown);
         let table = self.table.load();
-        let verified = match self.find(&table, &credential, now) {
+        // A call that has waited for its model was received long ago.
+        let verified = match self.find(&table, &credential, received.max(Instant::now())) {
             Found::Valid(identity) => {
                 let grant = Grant::new(identity, table.epoch, credential);
                 memo.set(&grant);
@@ -272,10 +280,15 @@ impl Gate {
         }
     }
 
-    /// Tells the control plane of a call that was refused for its credential, if it wants to know.
-    pub(crate) fn tell(&self, path: &str, peer: &Arc<Peer>) {
+    /// Tells the control plane of a call that was refused, if it wants to know.
+    pub(crate) fn tell(&self, path: &str, peer: &Arc<Peer>, principal: Option<&Principal>, refusal: Refusal) {
         if self.paths.audited.contains(path) {
-            self.events.refused(path, peer);
+            self.events.refused(|| RefusedCall {
+                path: path.to_owned(),
+                peer: Arc::clone(peer),
+                principal: principal.map(|principal| Arc::clone(&principal.name)),
+                refusal,
+            });
         }
     }
 

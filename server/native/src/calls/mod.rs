@@ -97,8 +97,13 @@ impl Worker {
     /// `RpcError`: there is none left, or as many are open as may be.
     fn take_control(&self, principal: Option<&Principal>) -> Result<OpenCall, RpcError> {
         let open = self.open(principal)?;
-        let taken = principal.map_or(Ok(()), |principal| principal.take_call(self.index, Instant::now()));
-        taken.map(|()| open).map_err(|wait| self.errors().caller_limit.with_retry(wait))
+        if let Some(principal) = principal {
+            let now = Instant::now();
+            principal.charge_call(self.index, now, 0);
+            let taken = principal.take_call(self.index, now);
+            taken.map_err(|wait| self.errors().caller_limit.with_retry(wait))?;
+        }
+        Ok(open)
     }
 
     /// Counts a call, or a message of a stream, as answered, or as failed for a reason. It lasted `from` the

@@ -101,6 +101,27 @@ fn keys_are_found_without_a_question_and_once_for_each_connection() {
 }
 
 #[test]
+fn a_call_that_was_received_before_its_key_ended_is_refused_if_it_comes_later() {
+    let mut door = Door::new(table(&[(KEY, Some(Instant::now()))], 1.0));
+    door.now -= HOUR;
+    assert_eq!(door.cause(KEY), Cause::Expired);
+}
+
+#[test]
+fn an_address_begins_anew_when_the_limit_of_failures_changes() {
+    let door = Door::new(table(&[], 1.0));
+    let table_again = || table(&[], 1.0);
+    door.ask("a.b.c");
+    assert_eq!(door.cause("d.b.c"), Cause::Address);
+    door.gate.use_table(table_again());
+    assert_eq!(door.cause("d.b.c"), Cause::Address);
+    door.gate.use_table(table(&[], 2.0));
+    door.ask("d.b.c");
+    door.ask("e.b.c");
+    assert_eq!(door.cause("f.b.c"), Cause::Address);
+}
+
+#[test]
 fn nobody_is_let_in_before_there_is_a_table() {
     let events = Arc::new(Events::new().unwrap());
     let gate = Gate::new(Paths::default(), events);
