@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use tokio::task::spawn_local;
 
+use crate::access::credential_error::CredentialError;
 use crate::access::gate::Admission;
 use crate::access::grant::{Grant, Memo};
 use crate::access::questions::Asked;
-use crate::access::refusal::Cause;
 use crate::bridge::events::Refusal;
 use crate::calls::request_messages::{CallError, RequestMessages};
 use crate::calls::unary::Unary;
@@ -51,7 +51,7 @@ pub(crate) fn begin<'a>(
 }
 
 /// What the control plane has said of a call's credential, or why the call ended before.
-type Answer = Result<Result<Arc<Grant>, Cause>, DeliveryError>;
+type Answer = Result<Result<Arc<Grant>, CredentialError>, DeliveryError>;
 
 /// What every call passes before a message of it is read: predictions and control calls, unary and streams.
 ///
@@ -80,7 +80,7 @@ fn admit(
         Admission::Known(grant) => Admitted::GoesOn(Some(grant)),
         Admission::Ask(asked) => Admitted::Asks(asked),
         Admission::Refused(cause) => {
-            let busy = cause == Cause::Busy;
+            let busy = cause == CredentialError::Busy;
             let refusal = if busy { Refusal::TooManyInFlight } else { Refusal::Unauthenticated };
             gate.tell(context.path, context.peer, None, refusal);
             Admitted::Ends(worker.refusal(gate, cause).into())

@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::access::credential_error::CredentialError;
 use crate::access::gate::Gate;
 use crate::access::grant::Grant;
 use crate::access::principal::{OpenCall, Principal};
-use crate::access::refusal::Cause;
 use crate::bridge::events::Events;
 use crate::calls::request_messages::CallError;
 use crate::encodings::message::nanoseconds;
@@ -50,10 +50,14 @@ impl Worker {
     }
 
     /// The error of a call that is refused for its credential, or of a stream that ends for it. Counts it.
-    fn refusal(&self, gate: &Gate, cause: Cause) -> RpcError {
+    fn refusal(&self, gate: &Gate, cause: CredentialError) -> RpcError {
         gate.refusals.add(cause);
         let errors = self.errors();
-        if cause == Cause::Busy { errors.too_many_in_flight.clone() } else { errors.unauthenticated.clone() }
+        if cause == CredentialError::Busy {
+            errors.too_many_in_flight.clone()
+        } else {
+            errors.unauthenticated.clone()
+        }
     }
 
     /// Whether the credential of a call is still valid, as far as is known.
