@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from scorewire_server.engine.access import (
-    AccessOptions,
-    AccessTable,
-    Credential,
-    Grant,
-    Patterns,
-    Principal,
-    Right,
-)
+from scorewire_contract.patterns import Patterns
+from scorewire_server.engine.access import AccessOptions, AccessTable, Credential, Grant, Principal, Right
 
 _EVERYTHING = Patterns(prefixes=("",))
 

@@ -71,7 +71,7 @@ class App:
         if state_file.is_dir():
             # Otherwise the folder would be renamed, as a broken state file is.
             raise StartError(f"--state-file {state_file} is a folder; name a file")
-        self._health = Health()
+        self._health = Health(lists_models=settings.access is None)
         self._kind = choose_engine(settings.engine)
         self._sandbox = Sandbox(
             seconds=settings.trial_seconds,
@@ -117,20 +117,15 @@ class App:
             server_version=version("scorewire-server"),
             max_rows=settings.max_rows,
         )
-        reflection = Reflection(lambda: self._catalog.snapshot)
+        callers = self._callers
+        table = None if callers is None else lambda: callers.table
+        guard = Guard(table, self._audit, self._count_denied, controllable=settings.controllable)
+        reflection = Reflection(lambda: self._catalog.snapshot, guard.caller)
         control = [
             method
             for service in (models, inference, self._health, reflection)
             for method in service.methods()
         ]
-        callers = self._callers
-        table = None if callers is None else lambda: callers.table
-        guard = Guard(
-            table,
-            self._audit,
-            self._count_denied,
-            controllable=settings.controllable,
-        )
         self._engine = self._kind.make(
             settings,
             limit_streams(guard.around(control), settings.max_watches),

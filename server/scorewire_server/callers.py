@@ -5,19 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from hashlib import sha256
-from time import time
 
+from scorewire_contract.patterns import Patterns
 from scorewire_server.access.access import Access
 from scorewire_server.control.needs import CHANGES, open_paths
-from scorewire_server.engine.access import (
-    BEARER,
-    MAX_TOKEN_BYTES,
-    AccessOptions,
-    AccessTable,
-    Patterns,
-    Refused,
-    Right,
-)
+from scorewire_server.engine.access import AccessOptions, AccessTable, Refused, Right, bearer_token
 from scorewire_server.settings import Settings
 
 _NOTHING = Patterns()
@@ -84,12 +76,8 @@ def may_scrape(table: AccessTable, authorization: Sequence[str]) -> bool:
         table: the table in force.
         authorization: the values of the request's header of that name, as latin-1.
     """
-    if len(authorization) != 1:
-        return False
-    scheme, token = authorization[0][: len(BEARER)], authorization[0][len(BEARER) :].encode("latin-1")
-    if scheme.lower() != BEARER.lower() or not 0 < len(token) <= MAX_TOKEN_BYTES:
-        return False
-    grant = table.keys.get(sha256(token).digest())
-    if grant is None or (grant.expires is not None and time() >= grant.expires):
+    token = bearer_token([value.encode("latin-1") for value in authorization])
+    grant = None if token is None else table.keys.get(sha256(token).digest())
+    if grant is None or grant.expired:
         return False
     return grant.principal.rights.get(Right.OBSERVE, _NOTHING).everything

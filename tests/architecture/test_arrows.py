@@ -44,7 +44,7 @@ LAYERS: dict[str, Layers] = {
         ("records.rows", "records.segments"),
         ("records.ledger", "records.source", "records.texts"),
         ("records.blocks",),
-        ("folding", "memory", "unicode", "records"),
+        ("folding", "memory", "patterns", "unicode", "records"),
         ("service.metrics_server", "service.stopping"),
         ("service.logs",),
         ("service.line_writer", "service.printable", "service.settings", "service.start"),

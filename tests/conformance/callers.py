@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from hashlib import sha256
 from typing import Any
 
+import grpc
+
+from scorewire_contract.patterns import Patterns
 from scorewire_server.engine.access import (
     AccessOptions,
     AccessTable,
     Credential,
     Grant,
-    Patterns,
     Principal,
     Rate,
     Right,
@@ -22,6 +24,7 @@ from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.peer import Peer
 from scorewire_server.engine.port import ControlMethod, StreamMethod, UnaryMethod
 from scorewire_server.errors import CallError
+from tests.scorewire_server.engine.running import MESSAGE, RunningEngine, failure_of
 
 ECHO, OPEN, STREAM, OPEN_STREAM = (
     f"/test.Control/{name}" for name in ("Echo", "Open", "Stream", "OpenStream")
@@ -90,3 +93,30 @@ class Control:
             refused=lambda *call: self.refused.append(call),
             audited=frozenset({ECHO}),
         )
+
+
+def refusals(running: RunningEngine) -> dict[str, int]:
+    """The counts of refused credentials that are not 0."""
+    counts = running.engine.statistics.credentials_refused
+    return {cause: count for cause, count in counts.items() if count}
+
+
+async def code_of(call: Awaitable[Any]) -> grpc.StatusCode:
+    """The code of a call that must fail, and not for a limit of time."""
+    failure = await failure_of(call)
+    assert failure.code != grpc.StatusCode.DEADLINE_EXCEEDED
+    return failure.code
+
+
+async def ended(stream: Any) -> grpc.StatusCode:
+    """Wait for the end of a stream, which must come by itself."""
+    async with asyncio.timeout(20):
+        code: grpc.StatusCode = await stream.code()
+    return code
+
+
+async def exchange(stream: Any, data: bytes = MESSAGE) -> bytes:
+    """One message of a stream and its answer."""
+    await stream.write(data)
+    answer: bytes = await stream.read()
+    return answer

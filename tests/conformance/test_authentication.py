@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,15 @@ import pytest
 from grpc import aio
 
 from scorewire_server.catalog.repository import BundleFolder
-from scorewire_server.engine.access import AccessTable, Grant, Principal, PrincipalLimits, Rate
+from scorewire_server.engine.access import (
+    AccessTable,
+    Grant,
+    Patterns,
+    Principal,
+    PrincipalLimits,
+    Rate,
+    Right,
+)
 from scorewire_server.engine.factory import choose_engine
 from scorewire_server.engine.snapshot import LoadedVersion
 from scorewire_server.errors import CallerLimitError, TooManyInFlightError, UnauthenticatedError
@@ -37,6 +46,10 @@ from tests.conformance.callers import (
     STREAM,
     Control,
     bearer,
+    code_of,
+    ended,
+    exchange,
+    refusals,
     table,
 )
 from tests.conformance.wire import PREDICT, PREDICT_STREAM, Wire
@@ -95,33 +108,6 @@ async def start(engine: str, control: Control, summing: LoadedVersion) -> AsyncI
         await each.engine.stop(0)
 
 
-def refusals(running: RunningEngine) -> dict[str, int]:
-    """The counts of refused credentials that are not 0."""
-    counts = running.engine.statistics.credentials_refused
-    return {cause: count for cause, count in counts.items() if count}
-
-
-async def code_of(call: Awaitable[Any]) -> grpc.StatusCode:
-    """The code of a call that must fail, and not for a limit of time."""
-    failure = await failure_of(call)
-    assert failure.code != grpc.StatusCode.DEADLINE_EXCEEDED
-    return failure.code
-
-
-async def ended(stream: Any) -> grpc.StatusCode:
-    """Wait for the end of a stream, which must come by itself."""
-    async with asyncio.timeout(20):
-        code: grpc.StatusCode = await stream.code()
-    return code
-
-
-async def exchange(stream: Any, data: bytes = MESSAGE) -> bytes:
-    """One message of a stream and its answer."""
-    await stream.write(data)
-    answer: bytes = await stream.read()
-    return answer
-
-
 REFUSED: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "none": ("missing", ()),
     "other scheme": ("malformed", bearer(KEY, "Basic")),
@@ -158,6 +144,31 @@ async def test_what_is_no_valid_credential_is_refused_with_the_same_bytes(start:
     assert len(seen) == 1
     counts = Counter(cause for cause, _ in REFUSED.values())
     assert refusals(running) == {cause: 4 * count for cause, count in counts.items()}
+
+
+async def test_the_paths_of_typed_services_do_not_tell_which_models_of_others_there_are(start: Start) -> None:
+    game = Principal("game", {Right.PREDICT: Patterns(prefixes=("game-",))})
+    running = await start(
+        AccessTable(principals={"game": game}, keys={sha256(KEY.encode()).digest(): Grant(game)})
+    )
+    seen = set()
+    for path in (TYPED_PATH, TYPED_PATH + "Nothing", "/scorewire.models.other.v1.OtherService/PredictStream"):
+        for data in (b"", MESSAGE, b"\xff"):
+            call = running.unary(data, path, metadata=bearer(KEY))
+            failure = await failure_of(call)
+            assert failure.reason == "PERMISSION_DENIED", path
+            seen.add(
+                (
+                    failure.message,
+                    tuple(await call.initial_metadata() or ()),
+                    tuple(await call.trailing_metadata() or ()),
+                )
+            )
+    assert len(seen) == 1
+    for path in ("/scorewire.models.gameTime.v1.GameTimeService/Predict", UNKNOWN_PATH):
+        code = await code_of(running.unary(path=path, metadata=bearer(KEY)))
+        assert code == grpc.StatusCode.UNIMPLEMENTED, path
+    assert running.engine.statistics.principals["game"].refused["denied"] == 9
 
 
 async def test_a_valid_key_lets_calls_in_whatever_the_case_of_its_scheme(start: Start) -> None:

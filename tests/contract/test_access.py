@@ -13,7 +13,9 @@ from click.testing import CliRunner
 
 from scorewire import (
     AsyncClient,
+    Caller,
     Client,
+    DeadlineExceededError,
     PermissionDeniedError,
     ResourceExhaustedError,
     Retries,
@@ -94,6 +96,26 @@ def test_each_principal_may_do_what_its_rights_say(connect: Any) -> None:
         with pytest.raises(PermissionDeniedError) as caught:
             getattr(connect(name), method)(*arguments)
         assert caught.value.reason == "PERMISSION_DENIED"
+
+
+def test_the_server_tells_each_principal_who_it_is(connect: Any) -> None:
+    caller = connect("operator").server().caller
+    assert caller == Caller(principal="operator", observe=("*",), control=("*",))
+    other = connect("other").server().caller
+    assert (other.predict, other.observe, other.control) == (("other-*",), (), ())
+    assert other.may("predict", "other-1")
+    assert not other.may("predict", "sum")
+    assert not other.may("control", "other-1")
+
+
+def test_nobody_waits_for_a_model_without_a_right_to_it(connect: Any) -> None:
+    connect("shop").wait_ready("sum")
+    for call in (connect("other").wait_ready, connect("other").model):
+        with pytest.raises(PermissionDeniedError, match=r"no right to the model 'sum': neither predict, ob"):
+            call("sum", timeout=60)
+    # A model that it may know is waited for, since it may come.
+    with pytest.raises(DeadlineExceededError, match="has no model 'other-1'"):
+        connect("other").wait_ready("other-1", timeout=0.3)
 
 
 def test_without_a_key_that_the_server_knows_only_health_is_told(connect: Any, guarded: Guarded) -> None:
@@ -179,7 +201,10 @@ def test_commands_take_the_key_from_a_file_or_the_environment(guarded: Guarded, 
         done = CliRunner().invoke(main, [*arguments, *options], env={"SCOREWIRE_API_KEY": key})
         return done.exit_code, done.output
 
-    assert run("models", "list", key=guarded.keys["shop"])[0] == 0
+    code, output = run("models", "list", key=guarded.keys["shop"])
+    assert (code, output.splitlines()[-1]) == (0, "you are shop, with the rights: predict sum")
+    code, output = run("models", "list", key=guarded.keys["other"])
+    assert (code, "no models to which you have a right" in output) == (0, True)
     assert run("models", "split", "sum", "1.0.0=1", "--api-key-file", str(file))[0] == 0
     code, output = run("models", "split", "sum", "1.0.0=1", key=guarded.keys["shop"])
     assert (code, "control to change" in output) == (1, True)

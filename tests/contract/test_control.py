@@ -197,6 +197,7 @@ def test_the_server_says_what_it_is(client: Any, server: ServerProcess) -> None:
     told = client.server()
     assert told.engine in {"native", "reference"}
     assert told.control
+    assert told.caller is None
     assert told.started_at.timestamp() <= next(
         each.serving_since.timestamp() for each in client.models()[0].versions
     )

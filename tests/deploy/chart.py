@@ -28,7 +28,15 @@ OF_SERVER = {
     *("records", "records_to", "records_password_file", "records_policy"),
 }
 OF_GATEWAY = {
-    *("server", "server_tls", "server_tls_ca", "server_tls_cert", "server_tls_key", "server_tls_name"),
+    *(
+        "server",
+        "server_tls",
+        "server_tls_ca",
+        "server_tls_cert",
+        "server_tls_key",
+        "server_tls_name",
+        "server_access",
+    ),
     *("listen", "port_file", "tls_cert", "tls_key", "metrics_port", "drain_seconds", "grace_seconds"),
 }
 _NUMBER = re.compile(

@@ -83,9 +83,10 @@ class Stack:
         postgres: the database's server.
     """
 
-    def __init__(self, folder: Path, models: Path) -> None:
+    def __init__(self, folder: Path, models: Path, scrape_key: str | None) -> None:
         self.folder = folder
         self.models = models
+        self._scrape_key = scrape_key
         self._sockets = {name: _free_port() for name in _PORTS.values()}
         self._environments: dict[str, Path] = {}
         self.services: dict[str, Service] = {}
@@ -94,6 +95,8 @@ class Stack:
         subprocess.run(["sh", script], check=True, capture_output=True)
         # Root may read all secrets, but the user of a service has only that of its container.
         (folder / "secrets").chmod(0o711)
+        if scrape_key is not None:
+            (folder / "secrets/scrape").write_text(scrape_key, encoding="ascii")
         programs = binaries()
         assert programs is not None
         (folder / "postgres").mkdir()
@@ -246,6 +249,10 @@ class Stack:
                 # Prometheus asks more often, so that tests wait less.
                 text = path.read_text(encoding="utf-8").replace("_interval: 15s", "_interval: 1s")
                 text = text.replace("127.0.0.1:9090", self.address("prometheus"))
+                if self._scrape_key is not None:
+                    # As docs/stack.md says.
+                    text = text.replace("    # authorization:", "    authorization:")
+                text = text.replace("/run/secrets/", f"{self.folder}/secrets/")
                 target.write_text(self._with_addresses(text), encoding="utf-8")
         return copy
 
@@ -276,19 +283,31 @@ class Stack:
 
 
 @contextmanager
-def running_stack(models: Path) -> Iterator[Stack]:
-    """PostgreSQL, a collector, a server that records, the gateway and Prometheus, all well."""
+def running_stack(
+    models: Path, *, access: Path | None = None, scrape_key: str | None = None
+) -> Iterator[Stack]:
+    """PostgreSQL, a collector, a server that records, the gateway and Prometheus, all well.
+
+    Args:
+        models: the folder of models.
+        access: an access file for the server.
+        scrape_key: the API key with which Prometheus asks the server for its metrics.
+    """
     with _files_for_everyone(), tempfile.TemporaryDirectory(prefix="scorewire-stack-") as name:
         folder = Path(name)
         folder.chmod(0o755)
         shutil.copytree(models, folder / "models")
-        stack = Stack(folder, folder / "models")
+        stack = Stack(folder, folder / "models", scrape_key)
+        variables = TRACES
+        if access is not None:
+            shutil.copyfile(access, folder / "access.toml")
+            variables = {**TRACES, "SCOREWIRE_ACCESS": str(folder / "access.toml")}
         try:
             stack.start_postgres()
             assert "is ready for records" in stack.run_once("records-schema")
             stack.start("collector")
             for service in ("server", "gateway", "prometheus"):
-                stack.start(service, **(TRACES if service == "server" else {}))
+                stack.start(service, **(variables if service == "server" else {}))
                 stack.wait_ready(service)
             yield stack
         finally:

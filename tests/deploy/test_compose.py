@@ -42,6 +42,23 @@ def test_compose_loads_it(profile: str) -> None:
         assert service["read_only"] is True
 
 
+@needs(COMPOSE_CONFIG)
+def test_compose_adds_an_access_file(tmp_path: Path) -> None:
+    file = tmp_path / "compose.yaml"
+    file.write_text(f"include: [{{path: [{FILE}, {FOLDER / 'access.yaml'}], project_directory: {FOLDER}}}]")
+    services = json.loads(run(COMPOSE_CONFIG, file))["services"]
+    server = services["server"]
+    mounted = {each["target"]: each for each in server["volumes"]}
+    assert set(mounted) == {*mounts(SERVICES["server"]), "/access"}
+    assert mounted["/access"]["read_only"] is True
+    given = {f"SCOREWIRE_{name.upper()}" for name in Settings.__dataclass_fields__}
+    assert server["environment"]["SCOREWIRE_ACCESS"] == "/access/access.toml"
+    assert {name for name in server["environment"] if name.startswith("SCOREWIRE_")} <= given
+    (secret,) = services["prometheus"]["secrets"]
+    prometheus = (ROOT / "deploy/prometheus/prometheus.yml").read_text(encoding="utf-8")
+    assert f"    # authorization: {{credentials_file: {secret['target']}}}" in prometheus
+
+
 @needs(COLLECTOR)
 def test_the_collector_takes_its_configuration() -> None:
     run(COLLECTOR, "validate", "--config", ROOT / "deploy/otel/collector.yaml")

@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from scorewire import Client
+from tests.access_files import Key, bearer, write_access
 from tests.bundles import write_sum_bundle
 from tests.conformance.wire import Wire, sum_request
 from tests.deploy.dashboards import Query, filled_promql, filled_sql, queries
@@ -30,6 +31,17 @@ pytestmark = [
 ]
 MODELS = ["offers-2", "sum"]
 _ROWS = 40
+SHOP, BATCH, SCRAPE = (Key.make() for _ in range(3))
+PRINCIPALS = {
+    "shop": {"predict": ["*"], "keys": [SHOP.entry()]},
+    "batch": {
+        "predict": ["sum"],
+        "calls_per_second": 0.01,
+        "calls_burst": 4,
+        "keys": [BATCH.entry()],
+    },
+    "prometheus": {"observe": ["*"], "keys": [SCRAPE.entry()]},
+}
 QUERIES = queries()
 
 
@@ -78,7 +90,8 @@ def fed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fed]:
     write_sum_bundle(models, version="1.1.0", offset=2.0)
     write_sum_bundle(models, model="offers-2")
     since = datetime.now(UTC) - timedelta(minutes=1)
-    with running_stack(models) as stack:
+    access = write_access(tmp_path_factory.mktemp("access") / "access.toml", PRINCIPALS)
+    with running_stack(models, access=access, scrape_key=SCRAPE.text) as stack:
         prometheus = stack.address("prometheus")
         wait_until(lambda: ask_prometheus(prometheus, "count(scorewire_versions)") == 3, "the versions")
         for burst in (1, 2):
@@ -97,7 +110,8 @@ def _call(stack: Stack) -> int:
     """Make calls of each kind; returns how many rows were in those that were answered."""
     # x0 must not be missing: each tenth row gets an error.
     rows = [{"x0": None if i % 10 == 0 else float(i), "x1": 2.0, "country": "de"} for i in range(_ROWS)]
-    with Client(stack.address("server")) as client:
+    _call_without_success(stack)
+    with Client(stack.address("server"), api_key=SHOP.text) as client:
         for version in ("1.0.0", "1.1.0"):
             client.predict("sum", rows, version=version)
         client.predict("sum", rows)
@@ -106,12 +120,25 @@ def _call(stack: Stack) -> int:
     wire = Wire(stack.address("server"))
     with wire.channel:
         # The client would find out by itself.
-        assert wire.predict_failure(sum_request(version="9.9.9")).reason == "VERSION_NOT_FOUND"
+        unknown = wire.predict_failure(sum_request(version="9.9.9"), metadata=SHOP.metadata)
+        assert unknown.reason == "VERSION_NOT_FOUND"
     good = [row for row in rows if row["x0"] is not None]
     url = f"http://{stack.address('gateway')}/models/sum:predict"
     for _ in range(3):
-        assert httpx.post(url, json={"rows": good}, timeout=30).status_code == 200
+        answer = httpx.post(url, json={"rows": good}, headers=dict(SHOP.metadata), timeout=30)
+        assert answer.status_code == 200, answer.text
     return 5 * _ROWS + 3 * len(good)
+
+
+def _call_without_success(stack: Stack) -> None:
+    """Make calls that are refused: for their credentials, for a right and for a limit."""
+    wire = Wire(stack.address("server"))
+    with wire.channel:
+        for metadata in ((), bearer("no-such-key")):
+            assert wire.predict_failure(sum_request(), metadata=metadata).reason == "UNAUTHENTICATED"
+        request = sum_request(model="offers-2")
+        reasons = {wire.predict_failure(request, metadata=BATCH.metadata).reason for _ in range(6)}
+        assert "CALLER_LIMIT" in reasons
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=[query.where for query in QUERIES])

@@ -39,6 +39,9 @@ class Blocking:
     def model(self, *args: Any, **kwargs: Any) -> Any:
         return self.client.model(*args, **kwargs)
 
+    def server(self, **kwargs: Any) -> Any:
+        return self.client.server(**kwargs)
+
     def health(self, *args: Any, **kwargs: Any) -> Any:
         return self.client.health(*args, **kwargs)
 
@@ -75,6 +78,9 @@ class Awaiting:
 
     def model(self, *args: Any, **kwargs: Any) -> Any:
         return self.runner.run(self.client.model(*args, **kwargs))
+
+    def server(self, **kwargs: Any) -> Any:
+        return self.runner.run(self.client.server(**kwargs))
 
     def health(self, *args: Any, **kwargs: Any) -> Any:
         return self.runner.run(self.client.health(*args, **kwargs))

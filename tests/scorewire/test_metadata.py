@@ -35,6 +35,7 @@ def test_metadata_is_sent_with_every_call_of_a_method(client: Any, server: FakeS
         ("predict_stream", ("sum", [[ROW], [ROW]]), {"GetModel", "PredictStream"}),
         ("models", (), {"ListModels"}),
         ("model", ("sum",), {"GetModel"}),
+        ("server", (), {"GetServer"}),
         ("health", (), {"Check"}),
         ("wait_ready", ("sum",), {"ListModels"}),
     ],
@@ -74,7 +75,6 @@ CONTROL = [
     ("roll_back", ("sum",)),
     ("statistics", ("sum",)),
     ("record_ledger", ()),
-    ("server", ()),
 ]
 
 

@@ -14,6 +14,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from scorewire_contract.typed import (
     TypedSchema,
     former_package_of,
+    model_of,
     package_of,
     typed_schema,
 )
@@ -107,6 +108,12 @@ def test_no_two_models_share_a_package_new_or_former() -> None:
     for name in names:
         for package in {package_of(name, 1), former_package_of(name, 1)}:
             assert owners.setdefault(package, name) == name
+            assert model_of(f"/{package}.AnyService/Predict") == name
+
+
+@pytest.mark.parametrize("path", ["", "/scorewire.v1.PredictionService/Predict", "scorewire.models.a.v1.A/P"])
+def test_other_paths_are_of_no_model(path: str) -> None:
+    assert model_of(path) is None
 
 
 def test_a_schema_has_the_same_fields_under_its_former_name() -> None:

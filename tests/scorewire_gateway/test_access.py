@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from scorewire import Code
+from scorewire import Caller, Code
 from scorewire.testing import FakeServer
 from tests.access_files import new_key
 from tests.bundles import expected_value, write_classifier_bundle, write_sum_bundle
@@ -65,7 +66,6 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
         serving(folder, folder / "models", *flags) as server,
         gateway_thread(
             server.address,
-            server_access="on",
             jobs=folder / "jobs",
             files=(("", files),),
             records=str(records),
@@ -125,9 +125,11 @@ def test_a_schema_that_is_remembered_tells_nothing_to_a_caller_without_a_right(
 
 
 def test_a_missing_model_is_no_other_refusal_than_a_missing_right(guarded: Guarded) -> None:
-    answers = [guarded.get(f"/models/{name}", "classes") for name in ("sum", "nothing")]
+    names = ("sum", "nothing")
+    answers = [guarded.get(f"/models/{name}", "classes") for name in names]
     assert [answer.status_code for answer in answers] == [403, 403]
-    assert answers[0].json() == answers[1].json()
+    told = [answer.text.replace(name, "NAME") for name, answer in zip(names, answers, strict=True)]
+    assert told[0] == told[1]
 
 
 def test_each_caller_sees_its_models_only(guarded: Guarded) -> None:
@@ -208,6 +210,18 @@ def test_jobs_are_changed_by_those_who_control_their_model(guarded: Guarded) -> 
     assert changes[2]("operator").status_code == 204
 
 
+def test_a_table_of_a_refused_caller_is_not_read(guarded: Guarded) -> None:
+    csv = {"Content-Type": "text/csv"}
+    query = {"kind": "features", "model": "repurchase", "name": "a.csv"}
+    for name, code in (("classes", 403), ("", 401), ("unknown", 401)):
+        answers = [guarded.post("/models/sum:predict", name, content=TABLE, headers=csv)]
+        answers.append(guarded.post("/jobs", name, params=query, content=TABLE, headers=csv))
+        for answer in answers:
+            assert answer.status_code == code
+            assert answer.headers["Connection"] == "close"
+            assert answer.headers.get("WWW-Authenticate") == (None if code == 403 else "Bearer")
+
+
 def test_a_form_is_refused_before_its_table_is_taken(guarded: Guarded) -> None:
     data = {"kind": "features", "model": "repurchase"}
     for name, code in (("shop", 403), ("", 401)):
@@ -216,13 +230,58 @@ def test_a_form_is_refused_before_its_table_is_taken(guarded: Guarded) -> None:
     assert guarded.get("/jobs", "shop").json()["jobs"] == []
 
 
+PARTS = (
+    "/files",
+    "/files/report.txt",
+    "/records",
+    "/records/7a1c6c2e-6f0e-4a86-8d1f-0a4d2f3c0b11-1",
+    "/jobs",
+)
+
+
+@contextmanager
+def _parts(server: str, folder: Path, **settings: Any) -> Iterator[httpx.Client]:
+    """A gateway with jobs, files and records."""
+    for name in ("files", "records"):
+        (folder / name).mkdir()
+    (folder / "files" / "report.txt").write_text("the report")
+    parts = {"jobs": folder / "jobs", "files": (("", folder / "files"),), "records": str(folder / "records")}
+    with gateway_thread(server, **parts, **settings) as http:
+        yield http
+
+
 def test_what_the_gateway_offers_is_closed_while_the_server_does_not_answer(tmp_path: Path) -> None:
-    with gateway_thread("127.0.0.1:1", server_access="on", jobs=tmp_path / "jobs", timeout=0.5) as http:
-        assert http.get("/jobs").status_code == 503
-        assert (
-            http.post("/jobs", params={"kind": "features"}, headers={"Content-Type": "text/csv"}).status_code
-            == 503
-        )
+    with _parts("127.0.0.1:1", tmp_path, timeout=0.5) as http:
+        csv = {"Content-Type": "text/csv"}
+        answers = [http.get(path) for path in PARTS]
+        answers.append(http.post("/jobs", params={"kind": "features"}, headers=csv))
+        for answer in answers:
+            assert answer.status_code == 503
+            error = answer.json()["error"]
+            assert error["reason"] == "SERVER_UNAVAILABLE"
+            assert "the scoring server tells who may do this" in error["message"]
+
+
+@pytest.mark.parametrize("settings", [{}, {"server_access": "off"}], ids=["open server", "off"])
+def test_without_an_access_file_all_may_use_what_the_gateway_offers(
+    tmp_path: Path, fake: FakeServer, settings: dict[str, Any]
+) -> None:
+    with _parts("127.0.0.1:1" if settings else fake.address, tmp_path, **settings) as http:
+        assert [http.get(path).status_code for path in PARTS] == [200, 200, 200, 404, 200]
+
+
+def test_a_right_that_is_gone_is_refused_at_the_next_request(tmp_path: Path, fake: FakeServer) -> None:
+    fake.caller = Caller(principal="shop", observe=("sum",))
+    with _parts(fake.address, tmp_path) as http:
+        query = {"model": "sum"}
+        assert http.get("/records", params=query).status_code == 200
+        fake.caller = Caller(principal="shop", observe=("su",))
+        answer = http.get("/records", params=query)
+        assert answer.status_code == 403
+        assert answer.json()["error"]["message"] == "the caller has no right to observe the model 'sum'"
+        assert http.get("/records").json()["records"] == []
+        fake.caller = Caller(principal="shop", control=("*",))
+        assert http.get("/records").status_code == 403
 
 
 def test_a_limit_is_not_waited_for_here() -> None:

@@ -5,8 +5,9 @@ from time import time
 
 import pytest
 
+from scorewire_contract.patterns import Patterns
 from scorewire_server.callers import may_scrape
-from scorewire_server.engine.access import MAX_TOKEN_BYTES, AccessTable, Grant, Patterns, Principal, Right
+from scorewire_server.engine.access import MAX_TOKEN_BYTES, AccessTable, Grant, Principal, Right
 
 ALL, SOME = Patterns(prefixes=("",)), Patterns(frozenset({"shop"}), ("game-",))
 KEY = "scorewire_00000000_" + "0" * 64

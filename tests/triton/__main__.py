@@ -14,9 +14,11 @@ import os
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 
+from tests.access_files import new_key
 from tests.docs.pages import ROOT, read_blocks
 from tests.docs.world import make_world
 from tests.processes import serving
@@ -38,16 +40,20 @@ def main() -> int:
     arguments = parser.parse_args()
     failures = 0
     for engine in ("reference", "native") if find_spec("scorewire_native") else ("reference",):
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            served(Path(folder), engine) as server,
-            gateway_process(Path(folder) / "gateway", server.address) as gateway,
-        ):
+        with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+            folder = Path(name)
+            server = stack.enter_context(served(folder, engine))
+            gateway = stack.enter_context(gateway_process(folder / "gateway", server.address))
+            key = new_key(folder / "access.toml", "shop", predict="simple")
+            flags = ("--engine", engine, "--access", folder / "access.toml")
+            state = ("--state-file", folder / "guarded.json")
+            guarded = stack.enter_context(serving(folder / "guarded", folder / "models", *flags, *state))
             print(f"tritonclient against the {engine} engine, and against a gateway before it", flush=True)
             client = str(HERE / "client")
             tests = [arguments.python, "-m", "pytest", "-c", f"{client}/pytest.ini", client]
             addresses = ["--address", server.address, "--http-address", gateway.address]
-            failures += _run([*tests, *addresses]) != 0
+            addresses += ["--guarded-address", guarded.address]
+            failures += _run([*tests, *addresses], SCOREWIRE_API_KEY=key) != 0
             for example in sorted(arguments.examples.glob("*.py")) if arguments.examples else ():
                 failed = _run([arguments.python, str(example), "-u", server.address], quiet=True) != 0
                 print(f"{'FAILED' if failed else 'passed'} {example.name}", flush=True)
@@ -76,8 +82,8 @@ def _run_snippets(folder: Path, python: str) -> int:
     return failures
 
 
-def _run(command: list[str], *, quiet: bool = False) -> int:
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+def _run(command: list[str], *, quiet: bool = False, **variables: str) -> int:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | variables
     sink = subprocess.DEVNULL if quiet else None
     try:
         done = subprocess.run(command, env=environment, timeout=EXAMPLE_SECONDS, stdout=sink, check=False)

@@ -80,6 +80,19 @@ def invalid_field(path: str, description: str) -> RequestError:
     return RequestError(f"{path}: {description}", violations=[Violation(field=path, description=description)])
 
 
+def unread(error: ScorewireError) -> RequestError:
+    """The same refusal, of a request whose body is not read: so the connection is closed after it."""
+    headers = _retry_after(error) | _challenge(error)
+    return RequestError(
+        error.message,
+        code=error.code,
+        reason=error.reason,
+        violations=error.violations,
+        headers=headers,
+        close=True,
+    )
+
+
 def error_response(error: Exception) -> Response:
     """The answer to a request that fails with this exception; never raises."""
     return json_response(*_describe(error))

@@ -1,71 +1,83 @@
 """Who may use what the gateway itself offers: jobs, files and records.
 
-The server checks who calls for everything that it answers. With `--server-access on`, it is also asked
-before the gateway answers from its own disk or database, with the credential of the request:
+The server checks who calls for everything that it answers. The gateway asks it, too, before it answers
+from its own disk or database: who the caller of the request is, and which rights this caller has.
 
 - Files, and to see jobs: any right.
-- Records of a model: the right to observe it, asked for by its statistics.
-- To change jobs of a model, which may become a version of it: the right to control it. It is asked for by the
-  removal of an alias that cannot exist, which changes nothing.
+- Records of a model: the right to observe it.
+- To change jobs of a model, which may become a version of it: the right to control it.
+
+It asks for each request, so that what the server's access file says holds at once.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 from starlette.requests import Request
 
-from scorewire import AsyncClient, FailedPreconditionError, InvalidArgumentError, NotFoundError
+from scorewire import AsyncClient, Caller, Code, DeadlineExceededError, UnavailableError
 from scorewire_gateway.calls import call_options
+from scorewire_gateway.errors import RequestError
 from scorewire_gateway.settings import Settings
 
-# No model has an alias of this name.
-_NO_ALIAS = ""
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What the caller of a request may do.
+
+    Attributes:
+        caller: who calls; None if everybody may do all.
+    """
+
+    caller: Caller | None
+
+    def has(self, right: Literal["observe", "control"], model: str) -> bool:
+        """Whether the caller has a right to a model, which need not exist."""
+        return self.caller is None or self.caller.may(right, model)
+
+    def check(self, right: Literal["observe", "control"], model: str = "") -> None:
+        """Check that the caller has a right to a model; without a model, to any.
+
+        Raises:
+            RequestError: it has not.
+        """
+        if not (self.has(right, model) if model else self.caller is None or getattr(self.caller, right)):
+            raise RequestError(
+                f"the caller has no right to {right} {f'the model {model!r}' if model else 'any model'}",
+                code=Code.PERMISSION_DENIED,
+                reason="PERMISSION_DENIED",
+            )
 
 
 class Guard:
-    """Asks the server about the caller of a request; each method raises the server's refusal.
+    """Asks the server about the caller of a request.
 
     Args:
         client: the client of the server.
-        settings: the settings of the gateway; the server is asked if `server_access` is on.
+        settings: the settings of the gateway; the server is not asked if `server_access` is off.
     """
 
     def __init__(self, client: AsyncClient, settings: Settings) -> None:
         self._client = client
         self._settings = settings
-        self._is_on = settings.server_access == "on"
 
-    async def check_known(self, request: Request) -> None:
-        """Check that the caller has any right.
-
-        Raises:
-            ScorewireError: the caller has none, or the server does not answer.
-        """
-        if self._is_on:
-            await self._client.server(**call_options(request, self._settings))
-
-    async def check_control(self, request: Request, model: str) -> None:
-        """Check that the caller may change a model, which need not exist.
+    async def rights(self, request: Request) -> Rights:
+        """The rights of a request's caller, which has at least one.
 
         Raises:
-            ScorewireError: the caller may not, or the server does not answer.
+            ScorewireError: the server does not take the caller's credential, or gives it no right at all.
+            RequestError: the server does not answer.
         """
-        if self._is_on:
-            try:
-                await self._client.delete_alias(model, _NO_ALIAS, **call_options(request, self._settings))
-            except (NotFoundError, FailedPreconditionError, InvalidArgumentError):
-                return
-
-    async def observed(self, request: Request, model: str) -> frozenset[str] | None:
-        """The models whose records the caller may see, among those that serve; None for all.
-
-        Args:
-            request: the request.
-            model: one model, which the caller must be allowed to observe; "" for all that it may.
-
-        Raises:
-            ScorewireError: the caller may not, or the server does not answer.
-        """
-        if not self._is_on:
-            return None
-        found = await self._client.statistics(model, **call_options(request, self._settings))
-        return frozenset({each.model for each in found} | ({model} if model else set()))
+        if self._settings.server_access == "off":
+            return Rights(None)
+        options = call_options(request, self._settings)
+        try:
+            return Rights((await self._client.server(**options)).caller)
+        except (UnavailableError, DeadlineExceededError) as error:
+            raise RequestError(
+                "the scoring server tells who may do this, and it does not answer now",
+                code=Code.UNAVAILABLE,
+                reason="SERVER_UNAVAILABLE",
+            ) from error

@@ -88,7 +88,10 @@ class Settings:
         Path | None, PATH, "PEM file of the authorities to trust; those that gRPC ships unless given."
     ] = None
     server_tls_cert: Annotated[
-        Path | None, PATH, "PEM file of the gateway's certificate for the server, with --server-tls-key."
+        Path | None,
+        PATH,
+        "PEM file of the gateway's certificate for the server, with --server-tls-key. If the server's access"
+        " file gives it rights, requests without a credential of their own have them.",
     ] = None
     server_tls_key: Annotated[Path | None, PATH, "PEM file of that certificate's private key."] = None
     server_tls_name: Annotated[
@@ -99,8 +102,9 @@ class Settings:
     server_access: Annotated[
         str,
         choice("off", "on"),
-        "Whether the server has --access: then jobs, files and records need a credential with a right, too.",
-    ] = "off"
+        "Whether the server is asked who may use jobs, files and records; with a server without --access,"
+        " everybody may. off: whoever reaches the gateway may, also while the server does not answer.",
+    ] = "on"
     server_channels: Annotated[int, integer(1, 64), "Connections to each server, used in turn."] = 1
     listen: Annotated[str, ADDRESS, "Address of the HTTP port."] = "127.0.0.1:8080"
     port_file: Annotated[

@@ -40,6 +40,7 @@ from scorewire._hedging import Hedging
 from scorewire._ledger import RecordLedger
 from scorewire._metadata import Metadata
 from scorewire._models import (
+    Caller,
     Feature,
     FeatureKind,
     Model,
@@ -65,6 +66,7 @@ __all__ = [
     "AsyncClient",
     "BreakerState",
     "Bucket",
+    "Caller",
     "CancelledError",
     "CircuitBreaker",
     "Client",

@@ -332,6 +332,7 @@ class AsyncClient(AsyncControl):
         Raises:
             FailedPreconditionError: the version, or each version of the model that could serve, is
                 refused; raised at once.
+            PermissionDeniedError: the caller has no right to the model; raised at once.
             DeadlineExceededError: the timeout has passed; the message tells the last state, such as
                 LOADING.
         """

@@ -40,6 +40,7 @@ from scorewire._errors import (
     DeadlineExceededError,
     InternalError,
     InvalidRowsError,
+    PermissionDeniedError,
     ResourceExhaustedError,
     ScorewireError,
     UnavailableError,
@@ -55,7 +56,7 @@ from scorewire._methods import (
     PREDICT,
     Method,
 )
-from scorewire._models import Model, ModelStatus, ServerInfo, model_from, server_from, status_from
+from scorewire._models import RIGHTS, Model, ModelStatus, ServerInfo, model_from, server_from, status_from
 from scorewire._predictions import Prediction, Predictions
 from scorewire._readiness import unreadiness
 from scorewire._rows import MAPPINGS, EncodedRows, Rows
@@ -69,6 +70,7 @@ READY_TIMEOUT = 120.0
 MAX_TIMEOUT = 1e9
 _SCHEMA_MISMATCH = "SCHEMA_MISMATCH"
 _TOO_MANY_ROWS = "TOO_MANY_ROWS"
+_PERMISSION_DENIED = "PERMISSION_DENIED"
 RECHECK_SECONDS = 5.0
 # The most schemas that a client remembers, by the model and version that the caller named, and by the
 # caller's own credential. Callers with the same schema share it.
@@ -229,6 +231,7 @@ class Flows:
 
         Raises:
             FailedPreconditionError: no version can serve, because bundles were refused.
+            PermissionDeniedError: the caller has no right to the model, and would never see it.
             DeadlineExceededError: the timeout has passed; the message tells the last state.
         """
         deadline = self.deadline(timeout)
@@ -240,8 +243,7 @@ class Flows:
             until = min(deadline, time.monotonic() + _POLL_TIMEOUT)
             try:
                 if model:
-                    response = yield Call(LIST_MODELS, models_pb2.ListModelsRequest(), until, is_poll=True)
-                    state = unreadiness([status_from(status) for status in response.models], route)
+                    state = unreadiness((yield from self._polled(model, until)), route)
                 else:
                     response = yield Call(HEALTH, health_pb2.HealthCheckRequest(), until, is_poll=True)
                     is_serving = response.status == health_pb2.HealthCheckResponse.SERVING
@@ -264,6 +266,22 @@ class Flows:
                 raise DeadlineExceededError(f"not ready after {waited:.1f} s: {state}")
             yield Sleep(min(pause, left))
             pause = min(2 * pause, _MAX_POLL_SECONDS)
+
+    def _polled(self, model: str, until: float) -> Flow[list[ModelStatus]]:
+        """List all models for a caller who waits for one of them.
+
+        Raises:
+            PermissionDeniedError: the caller has no right to that model, so no list will have it.
+        """
+        request = models_pb2.ListModelsRequest()
+        response = yield from _about(model, Call(LIST_MODELS, request, until, is_poll=True))
+        models = [status_from(status) for status in response.models]
+        if all(status.name != model for status in models):
+            asked = Call(GET_SERVER, models_pb2.GetServerRequest(), until, is_poll=True)
+            caller = server_from((yield from _about(model, asked))).caller
+            if caller is not None and not any(caller.may(right, model) for right in RIGHTS):
+                raise _no_right(model)
+        return models
 
     def encode(
         self, codec: Codec, route: Route, rows: Rows, deadline: float
@@ -336,7 +354,28 @@ class Flows:
 
     def _model(self, route: Route, deadline: float) -> Flow[Model]:
         request = models_pb2.GetModelRequest(model=route.model, version=route.version)
-        return model_from((yield Call(GET_MODEL, request, deadline)))
+        return model_from((yield from _about(route.model, Call(GET_MODEL, request, deadline))))
+
+
+def _about(model: str, call: Call) -> Flow[Any]:
+    """Make a call that any right to a model allows.
+
+    Raises:
+        PermissionDeniedError: the caller has no right; the message names the model.
+    """
+    try:
+        return (yield call)
+    except PermissionDeniedError as error:
+        if error.reason != _PERMISSION_DENIED:
+            raise
+        raise _no_right(model) from error
+
+
+def _no_right(model: str) -> PermissionDeniedError:
+    return PermissionDeniedError(
+        f"the caller has no right to the model {model!r}: neither {RIGHTS[0]}, {RIGHTS[1]} nor {RIGHTS[2]}",
+        reason=_PERMISSION_DENIED,
+    )
 
 
 def check_timeout(timeout: float) -> float:

@@ -6,14 +6,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TypeVar
+from typing import Literal, TypeAlias, TypeVar, get_args
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from scorewire_contract.patterns import Patterns
 from scorewire_contract.typed import typed_schema
 from scorewire_proto.v1 import models_pb2, schema_pb2
 
 _E = TypeVar("_E", bound=StrEnum)
+Right: TypeAlias = Literal["predict", "observe", "control"]
+RIGHTS: tuple[Right, ...] = get_args(Right)
 
 
 class FeatureKind(StrEnum):
@@ -172,6 +175,35 @@ class ModelStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who calls, as the server's access file has it.
+
+    The models of a right are names, and beginnings of names with a star at the end, like "shop-*".
+
+    Attributes:
+        principal: the caller's name.
+        predict: models that the caller may score rows with.
+        observe: models whose statistics and records the caller may see.
+        control: models that the caller may change.
+    """
+
+    principal: str
+    predict: tuple[str, ...] = ()
+    observe: tuple[str, ...] = ()
+    control: tuple[str, ...] = ()
+
+    def may(self, right: Right, model: str) -> bool:
+        """Whether the caller has a right to a model, which need not exist.
+
+        Raises:
+            ValueError: there is no such right.
+        """
+        if right not in RIGHTS:
+            raise ValueError(f"a right is one of {', '.join(RIGHTS)}, not {right!r}")
+        return Patterns.parse(getattr(self, right)).match(model)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerInfo:
     """The server's version, engine and start time.
 
@@ -181,6 +213,7 @@ class ServerInfo:
         description: the engine and its runtime, for people.
         control: whether the server takes calls that change models or routing.
         started_at: when the server began to listen, in UTC.
+        caller: who calls, and which rights it has; None if the server has no access file, and all may call.
     """
 
     version: str
@@ -188,6 +221,7 @@ class ServerInfo:
     description: str
     control: bool
     started_at: datetime
+    caller: Caller | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,6 +292,17 @@ def server_from(message: models_pb2.GetServerResponse) -> ServerInfo:
         description=message.description,
         control=message.control,
         started_at=_time(message.started_at),
+        caller=caller_from(message.caller) if message.HasField("caller") else None,
+    )
+
+
+def caller_from(message: models_pb2.Caller) -> Caller:
+    """Convert the message."""
+    return Caller(
+        principal=message.principal,
+        predict=tuple(message.predict),
+        observe=tuple(message.observe),
+        control=tuple(message.control),
     )
 
 

@@ -53,6 +53,8 @@ MAX_FRAMES = 8
 # A row that is given alone has one share of a frame, and one more for each KiB of its texts.
 FRAME_SHARES = 1000
 _SHARE_CHARACTERS = 1024
+# Before a request that a limit refused is sent again, whatever the server tells.
+_LEAST_PAUSE_SECONDS = 0.001
 _DRAINING = "DRAINING"
 
 OnError: TypeAlias = Literal["raise", "yield"]
@@ -404,7 +406,7 @@ class StreamWindow:
         """Seconds after which a request that a limit of the caller refused is sent again; None for never."""
         if not is_limited(refusal):
             return None
-        now, pause = time.monotonic(), refusal.retry_after or 0.0
+        now, pause = time.monotonic(), max(refusal.retry_after or 0.0, _LEAST_PAUSE_SECONDS)
         if frame.limited_until is None:
             frame.limited_until = now + self.timeout
         return pause if now + pause < frame.limited_until else None

@@ -133,6 +133,60 @@ _CALLS = Row(
         ),
     ],
 )
+_CALLERS = Row(
+    "Callers",
+    [
+        Panel(
+            title="Calls by principal",
+            about="Calls and messages of streams per second, by who calls; only with --access, like the whole row.",
+            queries=[
+                Prometheus(
+                    f'sum by (principal) (rate(scorewire_principal_calls_total{{instance=~"$instance"}}[{_RATE}]))',
+                    "{{principal}}",
+                )
+            ],
+            unit="reqps",
+            stacked=True,
+        ),
+        Panel(
+            title="Rows by principal",
+            about="Rows of predictions per second, by who calls.",
+            queries=[
+                Prometheus(
+                    f'sum by (principal) (rate(scorewire_principal_rows_total{{instance=~"$instance"}}[{_RATE}]))',
+                    "{{principal}}",
+                )
+            ],
+            unit="rps",
+            stacked=True,
+        ),
+        Panel(
+            title="Refused by right or limit",
+            about="Calls per second of a principal without the right, or beyond its limits, by cause."
+            " Runbook: docs/runbooks/access.md#scorewirecallerlimited",
+            queries=[
+                Prometheus(
+                    "sum by (principal, cause)"
+                    f' (rate(scorewire_principal_refused_total{{instance=~"$instance"}}[{_RATE}])) > 0',
+                    "{{principal}} {{cause}}",
+                )
+            ],
+            unit="reqps",
+        ),
+        Panel(
+            title="Refused credentials",
+            about="Calls per second that were refused for their credential, by cause."
+            " Runbook: docs/runbooks/access.md#scorewirecredentialsrefused",
+            queries=[
+                Prometheus(
+                    f'sum by (cause) (rate(scorewire_credentials_refused_total{{instance=~"$instance"}}[{_RATE}])) > 0',
+                    "{{cause}}",
+                )
+            ],
+            unit="reqps",
+        ),
+    ],
+)
 _SATURATION = Row(
     "Saturation",
     [
@@ -304,5 +358,5 @@ SERVICE = Dashboard(
             every=".*",
         ),
     ],
-    rows=[_NOW, _CALLS, _SATURATION, _RECORDS, _GATEWAY, _TRACES],
+    rows=[_NOW, _CALLS, _CALLERS, _SATURATION, _RECORDS, _GATEWAY, _TRACES],
 )

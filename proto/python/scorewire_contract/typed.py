@@ -44,6 +44,7 @@ OWN_FIELDS = ("version", "error")
 # The field with the id of the prediction's record, and its name where an output is called so.
 PREDICTION_ID, PREDICTION_ID_NUMBER = "prediction_id", (1 << 29) - 1
 _LONG_PREDICTION_ID = "scorewire_prediction_id"
+_PATHS = "/scorewire.models."
 _RESERVED_BY_PROTOBUF = range(19_000, 20_000)
 _MAX_IDENTIFIER = 1_000
 _FIELD_NAME = re.compile(rf"[A-Za-z][A-Za-z0-9_]{{0,{2 * _MAX_IDENTIFIER}}}")
@@ -174,6 +175,22 @@ def package_of(model: str, major: int) -> str:
 def former_package_of(model: str, major: int) -> str:
     """The package that earlier releases gave a major version of a model."""
     return f"scorewire.models.{model.replace('-', '_H')}.v{major}"
+
+
+def model_of(path: str) -> str | None:
+    """The model whose typed service the path of a method is of, whether there is such a model or not.
+
+    Returns:
+        The name; None for a path of another kind.
+    """
+    if not path.startswith(_PATHS):
+        return None
+    name = re.split("[./]", path.removeprefix(_PATHS), maxsplit=1)[0]
+    if "_H" in name:
+        return name.replace("_H", "-")
+    # The inverse of `package_of`.
+    lettered = re.sub("[A-Z]", lambda match: f"-{match[0].lower()}", name)
+    return re.sub("-n(?=n*[0-9])", "-", lettered)
 
 
 def typed_schema(model: str, version: str, schema: schema_pb2.Schema, description: str = "") -> TypedSchema:

@@ -69,6 +69,8 @@ class Access:
         # The fetches for issuers that the file has no more.
         self._fetches: Counter[tuple[str, str]] = Counter()
         self._asked = asyncio.Event()
+        # Whether the engine has to be given the table.
+        self._due = False
         self.replaced = 0
         self.refused = 0
         self._start()
@@ -174,7 +176,9 @@ class Access:
             self._rules = self._read_rules(key_sets)
             self.replaced += len(changed)
             _close(removed)
-            self._use(self.table)
+            self._due = True
+        if self._due:
+            self._put_in_force()
         for name in changed:
             counts = {"principals": len(self.table.principals), "keys": len(self.table.keys)}
             log.info(f"{name} replaced", **(counts if name == _ACCESS else {}))
@@ -190,7 +194,11 @@ class Access:
         key_sets: dict[str, KeySet] = {}
         for name, issuer in self._file.value.issuers.items():
             before = self._key_sets.get(name)
-            keys = before if before is not None and before.issuer == issuer else _keys(issuer, self._lost)
+            keys = (
+                before
+                if before is not None and before.issuer == issuer
+                else _keys(issuer, self._put_in_force)
+            )
             if isinstance(keys, RemoteKeys) and isinstance(before, RemoteKeys) and keys is not before:
                 keys.continue_from(before)
             key_sets[name] = keys
@@ -200,9 +208,12 @@ class Access:
         revocations = Revocations() if self._revocations is None else self._revocations.value
         return Rules(file=self._file.value, key_sets=key_sets, revocations=revocations)
 
-    def _lost(self) -> None:
-        """Have the engine forget the tokens that it remembers."""
+    def _put_in_force(self) -> None:
+        """Give the engine the table, so that it also forgets the tokens that it remembers."""
+        # If the engine fails to take it, the next look tries again: what was revoked must not stay valid.
+        self._due = True
         self._use(self.table)
+        self._due = False
 
     def _report_problems(self) -> None:
         """Log, once, why a file cannot be used."""

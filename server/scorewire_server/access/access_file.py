@@ -13,19 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from scorewire_contract.patterns import Patterns
 from scorewire_contract.schema import InvalidNameError, check_model_name
 from scorewire_server.access.issuers import Issuer, read_issuers
 from scorewire_server.access.rules import CertificateRules, TokenRules
 from scorewire_server.access.tables import AccessError, Table, array, show, table
-from scorewire_server.engine.access import (
-    AccessTable,
-    Grant,
-    Patterns,
-    Principal,
-    PrincipalLimits,
-    Rate,
-    Right,
-)
+from scorewire_server.engine.access import AccessTable, Grant, Principal, PrincipalLimits, Rate, Right
 
 MAX_FILE_BYTES = 4 << 20
 _LARGEST = 1e9
@@ -186,10 +179,7 @@ def _rights(entry: Table) -> dict[Right, Patterns]:
                     f"{entry.at(name)} has {show(pattern)}; it must be the name of a model, or the beginning"
                     ' of names with a star at its end, like "game-*" or "*"'
                 )
-        rights[right] = Patterns(
-            frozenset(each for each in patterns if not each.endswith("*")),
-            tuple(each[:-1] for each in patterns if each.endswith("*")),
-        )
+        rights[right] = Patterns.parse(patterns)
     return rights
 
 

@@ -64,6 +64,7 @@ class _Request:
         self._url = url
         self._max_bytes = max_bytes
         self._socket: socket.socket | None = None
+        self._aborted = False
 
     def run(self) -> bytes | str:
         """The content, or why there is none."""
@@ -77,7 +78,8 @@ class _Request:
             return f"the server does not speak HTTP: {type(error).__name__}"
 
     def abort(self) -> None:
-        """End what `run` waits for."""
+        """End what `run` waits for; a connection that is still being opened ends once it is open."""
+        self._aborted = True
         opened = self._socket
         if opened is not None:
             with contextlib.suppress(OSError):
@@ -96,6 +98,8 @@ class _Request:
         try:
             connection.connect()
             self._socket = connection.sock
+            if self._aborted:
+                return "it takes too long to connect"
             connection.request("GET", url.target, headers={"Accept": "application/json"})
             with connection.getresponse() as response:
                 if response.status != HTTPStatus.OK:

@@ -41,6 +41,8 @@ LINES_PER_SECOND = 10.0
 LINES_AT_ONCE = 100
 # Of a larger request, only names and a hash are told.
 MAX_REQUEST_BYTES = 4096
+# Lines that wait for the disk; beyond that, it counts as one that cannot be written.
+MOST_WAITING = 4096
 # The time for changes to end whose callers have gone; a part of the time that the server has to stop.
 CLOSE_SECONDS = 1.0
 _T = TypeVar("_T")
@@ -77,6 +79,7 @@ class Audit:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="audit")
         self._problems = ProblemLog("the audit file cannot be written", "the audit file is written again")
         self._limit = _LineLimit()
+        self._waiting = 0
         self._tasks: set[asyncio.Task[Any]] = set()
         self.counts = AuditCounts()
 
@@ -115,12 +118,17 @@ class Audit:
         if self._file is None:
             return
         data = json.dumps(line, separators=(",", ":")).encode()
+        self._waiting += 1
         try:
+            if self._waiting > MOST_WAITING:
+                raise OSError("the disk does not answer")
             await asyncio.get_running_loop().run_in_executor(self._thread, self._file.append, data)
         except OSError as error:
             self.counts.failed += 1
             self._problems.note(str(error.strerror or error))
             raise
+        finally:
+            self._waiting -= 1
         self.counts.written += 1
         self._problems.note("")
 

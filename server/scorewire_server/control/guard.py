@@ -59,7 +59,7 @@ class Guard:
         return UnaryMethod(method.path, partial(self._answer, method, need))
 
     async def _answer(self, method: UnaryMethod, need: Need, data: bytes, context: CallContext) -> bytes:
-        principal = self._caller(context)
+        principal = self.caller(context)
         if principal is None:
             return await method.handler(data, context)
         model = need.names(_request(method.path, data)) if need.model else ""
@@ -73,7 +73,7 @@ class Guard:
         self, method: StreamMethod, need: Need, messages: AsyncIterator[bytes], context: CallContext
     ) -> AsyncIterator[bytes]:
         def check() -> None:
-            if (principal := self._caller(context)) is not None:
+            if (principal := self.caller(context)) is not None:
                 self._check(need, principal, "")
 
         async def checked() -> AsyncIterator[bytes]:
@@ -88,7 +88,7 @@ class Guard:
     async def _change(self, method: UnaryMethod, need: Need, data: bytes, context: CallContext) -> bytes:
         async def change(call: AuditedCall) -> bytes:
             call.request = request = _request(method.path, data)
-            if (principal := self._caller(context)) is not None:
+            if (principal := self.caller(context)) is not None:
                 self._check(need, principal, need.names(request))
             if not self._controllable:
                 raise ControlOffError(
@@ -100,7 +100,7 @@ class Guard:
 
         return await self._audit.run(context, change)
 
-    def _caller(self, context: CallContext) -> Principal | None:
+    def caller(self, context: CallContext) -> Principal | None:
         """The principal that calls, as it is now; None if the method needs no credential now.
 
         Raises:

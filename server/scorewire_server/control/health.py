@@ -37,9 +37,15 @@ _ListRequest, _ListResponse = (
 
 
 class Health:
-    """The health of each service; to be used from one event loop."""
+    """The health of each service; to be used from one event loop.
 
-    def __init__(self) -> None:
+    Args:
+        lists_models: whether List tells the names of models and of their services. Everybody may ask for the
+            health of a name, and with --access not everybody may learn names.
+    """
+
+    def __init__(self, *, lists_models: bool = True) -> None:
+        self._lists_models = lists_models
         self._states = _states(_NOT_SERVING)
         self._draining = False
         self._changed = asyncio.Event()
@@ -95,11 +101,12 @@ class Health:
             _ListRequest.FromString(data)
         except DecodeError:
             raise MalformedMessageError("the message does not parse as HealthListRequest") from None
-        if len(self._states) > MAX_LISTED:
+        names = self._states if self._lists_models else _states(_NOT_SERVING)
+        if len(names) > MAX_LISTED:
             raise TooManyRowsError(f"more than {MAX_LISTED} services and models are here; use Check")
         answer = _ListResponse()
-        for name, state in self._states.items():
-            answer.statuses[name].status = state
+        for name in names:
+            answer.statuses[name].status = self._states[name]
         return bytes(answer.SerializeToString())
 
     async def _watch(self, messages: AsyncIterator[bytes], _: CallContext) -> AsyncIterator[bytes]:

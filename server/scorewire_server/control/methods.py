@@ -26,11 +26,25 @@ def unary(
         answer: answers a request.
     """
 
-    async def handle(data: bytes, _: CallContext) -> bytes:
+    async def answer_anybody(message: _Request, _: CallContext) -> Message:
+        return await answer(message)
+
+    return unary_of_caller(service, name, request, answer_anybody)
+
+
+def unary_of_caller(
+    service: str,
+    name: str,
+    request: type[_Request],
+    answer: Callable[[_Request, CallContext], Awaitable[Message]],
+) -> UnaryMethod:
+    """A method as of `unary` whose answer depends on who calls: `answer` also gets the context."""
+
+    async def handle(data: bytes, context: CallContext) -> bytes:
         try:
             message = request.FromString(data)
         except DecodeError:
             raise MalformedMessageError(f"the message does not parse as {request.DESCRIPTOR.name}") from None
-        return (await answer(message)).SerializeToString()
+        return (await answer(message, context)).SerializeToString()
 
     return UnaryMethod(f"/{service}/{name}", handle)

@@ -9,8 +9,9 @@ from scorewire_proto.v1 import models_pb2 as pb
 from scorewire_server.catalog.catalog import Catalog
 from scorewire_server.control.descriptors import MODELS
 from scorewire_server.control.known_texts import known_texts
-from scorewire_server.control.methods import unary
+from scorewire_server.control.methods import unary, unary_of_caller
 from scorewire_server.control.route_statistics import route_statistics
+from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.port import ControlMethod
 from scorewire_server.engine.snapshot import ModelRecord, Shadow
 from scorewire_server.engine.statistics import Statistics
@@ -25,7 +26,7 @@ class ModelService:
         catalog: all versions.
         statistics: gives the engine's statistics.
         ledger: gives the ledger of records; None without records.
-        server: gives the answer to GetServer.
+        server: gives the answer to GetServer, but for who calls.
         max_rows: the most rows in one call.
         max_message_bytes: the largest message, in bytes.
     """
@@ -60,7 +61,7 @@ class ModelService:
             unary(MODELS, "SetShadow", pb.SetShadowRequest, self._set_shadow),
             unary(MODELS, "Rollback", pb.RollbackRequest, self._roll_back),
             unary(MODELS, "GetStatistics", pb.GetStatisticsRequest, self._get_statistics),
-            unary(MODELS, "GetServer", pb.GetServerRequest, self._get_server),
+            unary_of_caller(MODELS, "GetServer", pb.GetServerRequest, self._get_server),
         ]
 
     async def _list_models(self, _: pb.ListModelsRequest) -> pb.ListModelsResponse:
@@ -129,8 +130,13 @@ class ModelService:
             answer.records.CopyFrom(ledger.to_message())
         return answer
 
-    async def _get_server(self, _: pb.GetServerRequest) -> pb.GetServerResponse:
-        return self._server()
+    async def _get_server(self, _: pb.GetServerRequest, context: CallContext) -> pb.GetServerResponse:
+        answer = self._server()
+        if (principal := context.principal) is not None:
+            answer.caller.principal = principal.name
+            for right, patterns in principal.rights.items():
+                getattr(answer.caller, right.value).extend(patterns.texts())
+        return answer
 
     async def _change(
         self, model: str, change: Callable[..., Coroutine[Any, Any, None]], *arguments: object

@@ -13,7 +13,10 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc_reflection.v1alpha import reflection_pb2 as pb
 
+from scorewire_contract.patterns import Patterns
+from scorewire_contract.typed import TypedSchema
 from scorewire_server.control.descriptors import REFLECTION, SERVICES, File, server_files
+from scorewire_server.engine.access import Principal
 from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.port import ControlMethod, StreamMethod
 from scorewire_server.engine.snapshot import Snapshot
@@ -23,25 +26,39 @@ _METHOD = "ServerReflectionInfo"
 # Tools ask a few hundred questions at most, and every name here is shorter than this.
 MAX_QUESTIONS = 10_000
 MAX_QUESTION_BYTES = 4096
+# Of one snapshot: the descriptions for callers with different rights.
+_MOST_KEPT = 64
 
 _Answer: TypeAlias = pb.ServerReflectionResponse
 _Question: TypeAlias = pb.ServerReflectionRequest
 
 
 class Reflection:
-    """Describes the services of the server and the typed services of its models."""
+    """Describes the services of the server, and the typed services of the models that the caller may know.
 
-    def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
+    Args:
+        snapshot: gives the current snapshot.
+        caller: gives the principal of a call, as it is now; None if the caller may know all models.
+    """
+
+    def __init__(
+        self,
+        snapshot: Callable[[], Snapshot],
+        caller: Callable[[CallContext], Principal | None] = lambda _: None,
+    ) -> None:
         self._files = server_files()
         self._snapshot = snapshot
+        self._caller = caller
         self._described: Snapshot | None = None
-        self._current = _Described(SERVICES, self._files)
+        self._typed: list[tuple[str, TypedSchema, dict[str, File]]] = []
+        # By the models that a caller may know; None is all.
+        self._by_rights: dict[frozenset[Patterns] | None, _Described] = {}
 
     def methods(self) -> list[ControlMethod]:
         """ServerReflectionInfo in both versions."""
         return [StreamMethod(f"/{service}/{_METHOD}", self._info) for service in REFLECTION]
 
-    async def _info(self, messages: AsyncIterator[bytes], _: CallContext) -> AsyncIterator[bytes]:
+    async def _info(self, messages: AsyncIterator[bytes], context: CallContext) -> AsyncIterator[bytes]:
         asked = 0
         async for data in messages:
             asked += 1
@@ -50,9 +67,9 @@ class Reflection:
                     f"one reflection stream takes {MAX_QUESTIONS} questions; begin another"
                 )
             # Each question is answered from the current snapshot, which may change during a stream.
-            yield self._answer(data).SerializeToString()
+            yield self._answer(data, self._caller(context)).SerializeToString()
 
-    def _answer(self, data: bytes) -> _Answer:
+    def _answer(self, data: bytes, principal: Principal | None) -> _Answer:
         if len(data) > MAX_QUESTION_BYTES:
             message = f"a question has at most {MAX_QUESTION_BYTES} bytes"
             return _failed(_Question(), grpc.StatusCode.INVALID_ARGUMENT, message)
@@ -60,15 +77,34 @@ class Reflection:
             question = _Question.FromString(data)
         except DecodeError:
             raise MalformedMessageError("the message does not parse as ServerReflectionRequest") from None
+        return self._known(principal).answer(question)
+
+    def _known(self, principal: Principal | None) -> _Described:
+        """What a principal may know of the current snapshot."""
         snapshot = self._snapshot()
         if snapshot is not self._described:
-            typed = [service.newest.typed for service in snapshot.services.values()]
-            files = {proto.name: File(proto) for codec in typed for proto in codec.files.values()}
-            # A service is described under its former name too, but not listed.
-            listed = {codec.schema.service for codec in typed}
-            self._current = _Described((*SERVICES, *listed), self._files | files)
             self._described = snapshot
-        return self._current.answer(question)
+            self._by_rights = {}
+            # A service is described under its former name too, but not listed.
+            services = {id(service): service for service in snapshot.services.values()}
+            self._typed = [
+                (
+                    service.model,
+                    service.newest.typed.schema,
+                    {proto.name: File(proto) for proto in service.newest.typed.files.values()},
+                )
+                for service in services.values()
+            ]
+        rights = None if principal is None else frozenset(principal.rights.values())
+        found = self._by_rights.get(rights)
+        if found is None:
+            if len(self._by_rights) >= _MOST_KEPT:
+                self._by_rights = {}
+            known = [each for each in self._typed if principal is None or principal.may_know(each[0])]
+            files = {name: file for _, _, typed in known for name, file in typed.items()}
+            listed = [schema.service for _, schema, _ in known]
+            found = self._by_rights[rights] = _Described((*SERVICES, *listed), self._files | files)
+        return found
 
 
 class _Described:

@@ -10,19 +10,29 @@ remembers the grants.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from time import time
 from typing import Literal, TypeAlias
 
+from scorewire_contract.patterns import Patterns
 from scorewire_server.engine.peer import Peer
 from scorewire_server.errors import CallError
 
-# The metadata entry with a bearer token, as of RFC 6750, and what stands before the token.
+# The metadata entry with a bearer token, as of RFC 6750, and what stands before the token, in any case.
 AUTHORIZATION = "authorization"
-BEARER = "Bearer "
+_BEARER = b"bearer "
 # The longest token. Longer ones are refused unread.
 MAX_TOKEN_BYTES = 8192
+
+
+def bearer_token(values: Sequence[bytes]) -> bytes | None:
+    """The token in the only entry of `authorization`; None if there is none, or several, or no token."""
+    if len(values) != 1:
+        return None
+    scheme, token = values[0][: len(_BEARER)], values[0][len(_BEARER) :]
+    return token if scheme.lower() == _BEARER and 0 < len(token) <= MAX_TOKEN_BYTES else None
 
 
 class Right(Enum):
@@ -31,31 +41,6 @@ class Right(Enum):
     PREDICT = "predict"
     OBSERVE = "observe"
     CONTROL = "control"
-
-
-@dataclass(frozen=True, slots=True)
-class Patterns:
-    """A set of models: names, and beginnings of names.
-
-    Attributes:
-        names: models by their full names.
-        prefixes: the beginnings of names, as of `shop-*`; "" stands for all models.
-    """
-
-    names: frozenset[str] = frozenset()
-    prefixes: tuple[str, ...] = ()
-
-    def match(self, model: str) -> bool:
-        """Whether a model is in the set."""
-        return model in self.names or model.startswith(self.prefixes)
-
-    @property
-    def everything(self) -> bool:
-        """Whether all models are in the set."""
-        return "" in self.prefixes
-
-    def __bool__(self) -> bool:
-        return bool(self.names or self.prefixes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +100,11 @@ class Grant:
 
     principal: Principal
     expires: float | None = None
+
+    @property
+    def expired(self) -> bool:
+        """Whether the credential has ended."""
+        return self.expires is not None and time() >= self.expires
 
 
 @dataclass(frozen=True, slots=True)

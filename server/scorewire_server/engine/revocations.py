@@ -34,8 +34,11 @@ class Revocations:
         return certificate.serial_number in self.serials.get(certificate.issuer, ())
 
     def has_der(self, certificate: bytes) -> bool:
-        """Whether a certificate, in DER, is revoked."""
-        return self.has(x509.load_der_x509_certificate(certificate))
+        """Whether a certificate, in DER, is revoked; one that cannot be read counts as revoked."""
+        try:
+            return self.has(x509.load_der_x509_certificate(certificate))
+        except (ValueError, UnsupportedAlgorithm, TypeError):
+            return True
 
 
 # The files are read again and again, and seldom change.

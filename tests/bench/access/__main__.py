@@ -6,7 +6,8 @@ core; the generators have another one. All rows differ, and every answer is comp
 rates: calls a second and medians with an API key, with a JWT that is remembered and with mTLS, next to the
 same calls without access control, in alternated rounds. The callers have patterns for rights, and limits
 that they never reach. The generator sends a token with all its bytes in each call, which costs any server
-something; so the table has the same calls to a server that does not look at the token, too.
+something; so the table has the same calls to a server that does not look at the token, too. Clients whose
+HPACK indexes the token, as in Go, have a table of their own.
 
 tenants: what a tenant notices of another one that calls at 10 times its limit, and of one without limits that
 takes all that it can get.

@@ -13,6 +13,7 @@ import click
 
 from scorewire import TLS
 from scorewire_loadtest.plan import ClosedLoop
+from tests.bench.access import indexed
 from tests.bench.access.callers import SUBJECT, Bench, Caller, Identities, median_us
 from tests.bench.servers import Server
 from tests.bench.tables import Bar
@@ -47,7 +48,7 @@ def measure(bench: Bench) -> list[Bar]:
     """Print the tables of rates and of medians."""
     with ExitStack() as stack:
         cases = _start(bench, stack)
-        return [*_rates(bench, cases), *_medians(bench, cases)]
+        return [*_rates(bench, cases), *_indexed(bench, cases), *_medians(bench, cases)]
 
 
 def _start(bench: Bench, stack: ExitStack) -> list[Case]:
@@ -106,6 +107,26 @@ def _rates(bench: Bench, cases: list[Case]) -> list[Bar]:
             if case.has_bar:
                 name = f"calls/s, {case.name}: {connections} x {in_flight}"
                 bars.append(Bar(name=name, values=ratios, at_least=LEAST_RATIO))
+    return bars
+
+
+def _indexed(bench: Bench, cases: list[Case]) -> list[Bar]:
+    bars = []
+    click.echo(
+        f"\n| token in HPACK's table, 1 x {indexed.IN_FLIGHT} | calls/s, without | with | ratio | rounds |"
+    )
+    click.echo("|---|---|---|---|---|")
+    for case in cases:
+        if case.caller.tls is not None or case.without.token is not None:
+            continue
+        pairs = _in_turn(bench, case, lambda caller: indexed.rate(bench, caller))
+        ratios = [there / here for here, there in pairs]
+        rates = " | ".join(f"{statistics.median(each):,.0f}" for each in zip(*pairs, strict=True))
+        spread = f"{min(ratios):.3f} to {max(ratios):.3f}"
+        click.echo(f"| {case.name} | {rates} | {statistics.median(ratios):.3f} | {spread} |")
+        if case.has_bar:
+            name = f"calls/s, {case.name}, in HPACK's table"
+            bars.append(Bar(name=name, values=ratios, at_least=LEAST_RATIO))
     return bars
 
 

@@ -299,17 +299,24 @@ def test_the_access_file_comes_from_a_secret_and_is_followed() -> None:
         "spec"
     ]
     (container,) = pod["containers"]
-    assert "--access=/etc/scorewire/access/access.toml" in container["args"]
+    assert "--access=/etc/scorewire/access/file" in container["args"]
     assert "--control=auto" in container["args"]
     # A folder, since a mount of a single file does not follow the Secret.
     mount = {"name": "access", "mountPath": "/etc/scorewire/access", "readOnly": True}
     assert mount in container["volumeMounts"]
     (volume,) = (each for each in pod["volumes"] if each["name"] == "access")
-    assert volume["secret"] == {
-        "secretName": "callers",
-        "defaultMode": 0o440,
-        "items": [{"key": "file", "path": "access.toml"}],
-    }
+    # All of it: the file may name others, such as the keys of an issuer.
+    assert volume["secret"] == {"secretName": "callers", "defaultMode": 0o440}
+
+
+def test_prometheus_has_a_key_and_the_server_reaches_issuers() -> None:
+    objects = render(VALUES / "access-values.yaml")
+    (endpoint,) = _one(objects, "ServiceMonitor", "demo-scorewire-server")["spec"]["endpoints"]
+    assert endpoint["authorization"] == {"credentials": {"name": "scores-scrape", "key": "key"}}
+    (of_gateway,) = _one(objects, "ServiceMonitor", "demo-scorewire-gateway")["spec"]["endpoints"]
+    assert "authorization" not in of_gateway
+    egress = _one(objects, "NetworkPolicy", "demo-scorewire-server")["spec"]["egress"]
+    assert {"ports": [{"port": 443, "protocol": "TCP"}]} in egress
 
 
 def test_a_setting_takes_the_place_of_the_charts_own() -> None:
@@ -375,6 +382,8 @@ def test_notes_warn_of_what_is_open() -> None:
     no_policy = "networkPolicy.enabled=false"
     assert "asks nobody who calls" in notes("--set", no_policy)
     assert "asks nobody who calls" not in notes("--set", f"{no_policy},access.secret.name=callers")
+    assert "--api-key-file" not in notes()
+    assert "--api-key-file shop.key" in notes("--set", "access.secret.name=callers")
     assert "only pods of this namespace" not in notes()
     open_gateway = "gateway.enabled=true,gateway.service.type=LoadBalancer"
     assert "Name callers from elsewhere in gateway.clients" in notes("--set", open_gateway)

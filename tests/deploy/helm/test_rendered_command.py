@@ -9,9 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from scorewire import Client
+from scorewire import TLS, Client, UnauthenticatedError
+from tests.access_files import Issuer, Key, write_access
 from tests.bundles import expected_value, write_sum_bundle
-from tests.certificates import make_certificates
+from tests.certificates import Certificates, make_certificates
 from tests.deploy.chart import VALUES, render
 from tests.deploy.commands import moved
 from tests.processes import COMMAND, run_command, service, serving, wait_until
@@ -55,6 +56,16 @@ def _folders(tmp_path: Path) -> Path:
     return root
 
 
+def _tls(root: Path, tmp_path: Path) -> Certificates:
+    """The Secret of TLS, for the name scores.example."""
+    tls = root / "etc/scorewire/tls"
+    tls.mkdir(parents=True)
+    made = make_certificates(tmp_path)
+    for name, file in (("ca.crt", made.authority), ("tls.crt", made.server), ("tls.key", made.server_key)):
+        (tls / name).write_bytes(file.read_bytes())
+    return made
+
+
 def test_the_server_answers_its_probes_and_ends_in_order(tmp_path: Path) -> None:
     root = _folders(tmp_path)
     pod = _server("--set", "server.drainSeconds=1,server.settings.max-rows=5000")
@@ -80,11 +91,7 @@ def test_a_server_without_models_is_alive_and_not_ready(tmp_path: Path) -> None:
 
 def test_the_server_with_records_and_tls(tmp_path: Path) -> None:
     root = _folders(tmp_path)
-    tls = root / "etc/scorewire/tls"
-    tls.mkdir(parents=True)
-    made = make_certificates(tmp_path)
-    for name, file in (("ca.crt", made.authority), ("tls.crt", made.server), ("tls.key", made.server_key)):
-        (tls / name).write_bytes(file.read_bytes())
+    _tls(root, tmp_path)
     policy = root / "etc/scorewire/records"
     policy.mkdir(parents=True)
     (policy / "hash.key").write_bytes(bytes(range(32)))
@@ -103,6 +110,40 @@ def test_the_server_with_records_and_tls(tmp_path: Path) -> None:
             assert _probe(container, name, server.address, root) == "SERVING"
     kept = root / "var/lib/scorewire/volume/records"
     assert kept.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_server_with_an_access_file_knows_keys_and_service_accounts(tmp_path: Path) -> None:
+    root = _folders(tmp_path)
+    made = _tls(root, tmp_path)
+    cluster, key = Issuer.make("https://kubernetes.default.svc.cluster.local"), Key.make()
+    account = "system:serviceaccount:shop:checkout"
+    rules = {"issuer": cluster.name, "subject": account}
+    # The Secret has the keys of the issuer beside the access file.
+    write_access(
+        root / "etc/scorewire/access/access.toml",
+        {
+            "ops": {"observe": ["*"], "control": ["*"], "keys": [key.entry()]},
+            "shop": {"predict": ["sum"], "tokens": [rules]},
+        },
+        issuers=[cluster.entry("cluster.json")],
+    )
+    (root / "etc/scorewire/access/cluster.json").write_text(cluster.jwks_text(), encoding="utf-8")
+    arguments = ("--set", "server.drainSeconds=0,tls.serverName=scores.example")
+    (container,) = _server(*arguments, values=VALUES / "access-values.yaml")["containers"]
+    tls = TLS.from_files(root_certificates=made.authority, server_name="scores.example")
+    with serving(tmp_path, root / "models", *moved(container["args"], root)) as server:
+        for name in ("startupProbe", "livenessProbe", "readinessProbe"):
+            assert _probe(container, name, server.address, root) == "SERVING"
+        token = cluster.token(account, aud=["scorewire"])
+        with Client(server.address, tls=tls, token=lambda: token) as client:
+            assert client.predict("sum", ROW).score == expected_value((1.0, 2.5), "de")
+        with Client(server.address, tls=tls, api_key=key.text) as client:
+            client.set_alias("sum", "best", "1.0.0")
+        with Client(server.address, tls=tls) as client, pytest.raises(UnauthenticatedError):
+            client.predict("sum", ROW)
+        url = f"http://{server.metrics_address}/metrics"
+        assert httpx.get(url).status_code == 401
+        assert httpx.get(url, headers=dict(key.metadata)).status_code == 200
 
 
 def test_every_pod_begins_with_the_routing(tmp_path: Path) -> None:

@@ -31,6 +31,6 @@ def gateway(folder: Path) -> Iterator[Gateways]:
         def start(**settings: Any) -> httpx.Client:
             # Other tests may keep all cores busy.
             values = {"jobs": folder, "jobs_niceness": 0} | settings
-            return stack.enter_context(gateway_thread(NOWHERE, **values))
+            return stack.enter_context(gateway_thread(NOWHERE, server_access="off", **values))
 
         yield start

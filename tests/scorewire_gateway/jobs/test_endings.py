@@ -120,7 +120,9 @@ def _client(process: ServerProcess) -> httpx.Client:
 
 def test_no_process_outlives_a_gateway_that_is_killed(tmp_path: Path) -> None:
     folder = tmp_path / "jobs"
-    with gateway_process(tmp_path / "gateway", NOWHERE, "--jobs", folder, "--jobs-niceness", "0") as process:
+    with gateway_process(
+        tmp_path / "gateway", NOWHERE, "--server-access", "off", "--jobs", folder, "--jobs-niceness", "0"
+    ) as process:
         with _client(process) as client:
             lost = submit(client, shop(), **ENDLESS)
             waiting = submit(client, users(), model="game-revenue", kind="features")
@@ -133,7 +135,9 @@ def test_no_process_outlives_a_gateway_that_is_killed(tmp_path: Path) -> None:
         process.wait()
         wait_until(lambda: not child.is_running(), "the end of the child")
     with (
-        gateway_process(tmp_path / "gateway", NOWHERE, "--jobs", folder, "--jobs-niceness", "0") as process,
+        gateway_process(
+            tmp_path / "gateway", NOWHERE, "--server-access", "off", "--jobs", folder, "--jobs-niceness", "0"
+        ) as process,
         _client(process) as client,
     ):
         found = get(client, lost)
@@ -148,7 +152,7 @@ def test_no_process_outlives_a_gateway_that_is_killed(tmp_path: Path) -> None:
 
 def test_a_gateway_that_stops_in_order_says_why_its_job_failed(folder: Path) -> None:
     before = {child.pid for child in _children(os.getpid())}
-    with gateway_thread(NOWHERE, jobs=folder, jobs_niceness=0) as client:
+    with gateway_thread(NOWHERE, server_access="off", jobs=folder, jobs_niceness=0) as client:
         job = submit(client, shop(), **ENDLESS)
         waiting = submit(client, shop(), **ENDLESS)
         wait_until(lambda: _is_tuning(client, job), "training")
@@ -166,13 +170,13 @@ def test_a_second_gateway_cannot_use_the_folder(gateway: Gateways, folder: Path)
 
 
 def test_a_job_whose_state_is_damaged_is_removed(folder: Path) -> None:
-    with gateway_thread(NOWHERE, jobs=folder, jobs_niceness=0) as client:
+    with gateway_thread(NOWHERE, server_access="off", jobs=folder, jobs_niceness=0) as client:
         job = submit(client, shop(), **ENDLESS)
     state = folder / job["id"] / "job.json"
     state.write_bytes(state.read_bytes()[:100])
     strange = folder / "not-a-job"
     strange.mkdir()
-    with gateway_thread(NOWHERE, jobs=folder, jobs_niceness=0) as client:
+    with gateway_thread(NOWHERE, server_access="off", jobs=folder, jobs_niceness=0) as client:
         assert client.get("/jobs").json()["jobs"] == []
     assert not (folder / job["id"]).exists()
     # Nothing is removed that is no job.

@@ -16,6 +16,7 @@ import pytest
 from scorewire_gateway.jobs.job import Job
 from scorewire_gateway.jobs.jobs import Jobs
 
+from scorewire.testing import FakeServer
 from tests.processes import TIMEOUT_SECONDS
 from tests.scorewire_gateway.gateways import gateway_thread
 from tests.scorewire_gateway.jobs.conftest import NOWHERE, Gateways
@@ -120,9 +121,27 @@ def test_more_clients_than_may_follow_are_refused(gateway: Gateways) -> None:
             each.close()  # type: ignore[attr-defined]
 
 
+def test_events_end_when_the_server_takes_the_credential_no_more(folder: Path) -> None:
+    with ExitStack() as stack:
+        fake = stack.enter_context(FakeServer(api_keys=["first"]))
+        client = stack.enter_context(gateway_thread(fake.address, jobs=folder, jobs_niceness=0))
+        client.headers["Authorization"] = "Bearer first"
+        job = submit(client, shop(), **ENDLESS)
+        with httpx.Client(
+            base_url=client.base_url, headers=client.headers, timeout=60, trust_env=False
+        ) as other:
+            events = _events(other, job)
+            assert next(events)[1] == "job"
+            fake.api_keys = frozenset({"second"})
+            assert "deleted" not in {name for _, name, _ in events}
+            assert other.get(f"/jobs/{job['id']}/events").status_code == 401
+        client.headers["Authorization"] = "Bearer second"
+        assert client.post(f"/jobs/{job['id']}:cancel").status_code == 200
+
+
 def test_a_gateway_that_stops_ends_the_events(folder: Path) -> None:
     with ExitStack() as stack:
-        client = stack.enter_context(gateway_thread(NOWHERE, jobs=folder))
+        client = stack.enter_context(gateway_thread(NOWHERE, server_access="off", jobs=folder))
         job = submit(client, shop(), **ENDLESS)
         with httpx.Client(base_url=client.base_url, timeout=60, trust_env=False) as following:
             events = _events(following, job)

@@ -82,7 +82,7 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def shared(shared_folder: Path) -> Iterator[httpx.Client]:
     """The client of that gateway."""
-    with gateway_thread(NOWHERE, jobs=shared_folder, max_upload_bytes=1 << 20) as client:
+    with gateway_thread(NOWHERE, server_access="off", jobs=shared_folder, max_upload_bytes=1 << 20) as client:
         yield client
 
 
@@ -249,7 +249,9 @@ def test_the_disk_keeps_its_free_bytes(gateway: Gateways, folder: Path) -> None:
 
 def test_a_disk_that_takes_no_more_refuses_the_table(tmp_path: Path) -> None:
     folder = tmp_path / "jobs"
-    with gateway_process(tmp_path / "gateway", NOWHERE, "--jobs", folder) as process:
+    with gateway_process(
+        tmp_path / "gateway", NOWHERE, "--server-access", "off", "--jobs", folder
+    ) as process:
         # As a full disk does, this lets writing fail from some byte on.
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (50_000, 50_000))
         with httpx.Client(base_url=f"http://{process.address}", timeout=60, trust_env=False) as client:

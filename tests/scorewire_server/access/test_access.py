@@ -95,6 +95,24 @@ async def test_a_key_that_is_removed_is_gone_from_the_next_table(world: _World, 
         assert (world.access.replaced, world.access.refused) == (1, 0)
 
 
+async def test_a_table_that_the_engine_did_not_take_is_given_again(tmp_path: Path) -> None:
+    world = _World(tmp_path)
+    given: list[AccessTable] = []
+
+    def take(table: AccessTable) -> None:
+        given.append(table)
+        if len(given) == 1:
+            raise RuntimeError("not now")
+
+    world.access = Access(Settings(access=world.path), take)
+    async with world.followed():
+        with capture_logs():
+            world.path.write_text(world.text.replace(f"principals.{SHOP}", "principals.renamed"))
+            await world.until(lambda: len(given) == 2)
+    assert given == [world.access.table] * 2
+    assert "renamed" in world.access.table.principals
+
+
 async def test_a_broken_file_changes_nothing_and_is_logged_once(world: _World) -> None:
     async with world.followed():
         with capture_logs() as logs:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from scorewire_contract.patterns import Patterns
 from scorewire_server.access.access_file import AccessFile, Open, parse_access_file
 from scorewire_server.access.issuers import KeysUrl
 from scorewire_server.access.tables import AccessError
-from scorewire_server.engine.access import Patterns, PrincipalLimits, Rate, Right
+from scorewire_server.engine.access import PrincipalLimits, Rate, Right
 
 FOLDER = Path("folder")
 DIGESTS = [sha256(bytes([each])).hexdigest() for each in range(3)]

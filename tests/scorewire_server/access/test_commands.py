@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from scorewire_contract.patterns import Patterns
 from scorewire_contract.service.file_lock import FileLock
 from scorewire_server.access import editing
 from scorewire_server.access.access_file import AccessFile
 from scorewire_server.access.commands import keys
 from scorewire_server.access.editing import read_access_file
-from scorewire_server.engine.access import Patterns, Right
+from scorewire_server.engine.access import Right
 from tests.scorewire_server.access.issuing import grant_of_key
 
 KEY = re.compile(r"scorewire_[0-9a-f]{8}_[0-9a-f]{64}\n")

@@ -153,6 +153,15 @@ async def test_a_server_that_never_ends_its_answer_is_given_up(
         await closed.wait()
 
 
+async def test_a_connection_that_opens_too_late_is_not_used() -> None:
+    requests: list[bytes] = []
+    async with _serving(_answer(_ok(b"keys"), requests)) as url:
+        request = fetching._Request(url, LIMIT)
+        request.abort()
+        assert isinstance(await asyncio.to_thread(request.run), str)
+    assert requests == []
+
+
 def _server_context(certificates: Certificates) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificates.server, certificates.server_key)

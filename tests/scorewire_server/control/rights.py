@@ -9,10 +9,11 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from scorewire_contract.patterns import Patterns
 from scorewire_proto.inference import inference_pb2 as inference
 from scorewire_proto.v1 import models_pb2 as pb
 from scorewire_proto.v1 import prediction_pb2 as predictions
-from scorewire_server.engine.access import Patterns, Principal, Right
+from scorewire_server.engine.access import Principal, Right
 
 HEALTH, MODELS = "/grpc.health.v1.Health", "/scorewire.v1.ModelService"
 INFERENCE = "/inference.GRPCInferenceService"

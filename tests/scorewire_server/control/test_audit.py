@@ -4,6 +4,7 @@ import asyncio
 import errno
 import json
 import os
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -118,6 +119,30 @@ async def test_a_change_that_fails_tells_why(audit: Audit, path: Path) -> None:
         await audit.run(CONTEXT, _changing(ZeroDivisionError()))
     ended = [(line["result"], line["reason"]) for line in _lines(path) if line["event"] == "ended"]
     assert ended == [("FAILED_PRECONDITION", "VERSION_IN_USE"), ("INTERNAL", "INTERNAL")]
+
+
+async def test_lines_do_not_pile_up_while_the_disk_hangs(
+    audit: Audit, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_module, "MOST_WAITING", 3)
+    answers = threading.Event()
+    append = AuditFile.append
+
+    def hang(file: AuditFile, line: bytes) -> None:
+        answers.wait()
+        append(file, line)
+
+    monkeypatch.setattr(AuditFile, "append", hang)
+    calls = [asyncio.ensure_future(audit.run(CONTEXT, _changing())) for _ in range(5)]
+    try:
+        done, _ = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+        assert all(isinstance(call.exception(), StateNotKeptError) for call in done)
+    finally:
+        answers.set()
+    ended = await asyncio.gather(*calls, return_exceptions=True)
+    assert [each for each in ended if each == "changed"] == ["changed"] * 3
+    assert await audit.run(CONTEXT, _changing()) == "changed"
+    assert audit.counts.failed == len([line for line in ended if line != "changed"]) * 2
 
 
 async def test_a_refused_call_has_one_line(audit: Audit, path: Path) -> None:

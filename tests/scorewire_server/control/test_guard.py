@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 from google.protobuf.message import Message
 
+from scorewire_contract.patterns import Patterns
 from scorewire_proto.v1 import models_pb2 as pb
 from scorewire_server.control.audit import Audit
 from scorewire_server.control.guard import Guard
 from scorewire_server.control.needs import NEEDS
-from scorewire_server.engine.access import AccessTable, Patterns, Principal, Right
+from scorewire_server.engine.access import AccessTable, Principal, Right
 from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.port import ControlMethod, StreamMethod, UnaryMethod
 from scorewire_server.errors import (

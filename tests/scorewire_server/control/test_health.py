@@ -110,6 +110,17 @@ async def test_a_list_of_more_services_than_the_limit_is_refused() -> None:
         await _unary(health, "List")(b"")
 
 
+async def test_a_list_has_no_models_where_not_everybody_may_learn_of_them(sum_bundle: Bundle) -> None:
+    for lists_models in (True, False):
+        health = Health(lists_models=lists_models)
+        health.update(snapshot_of(loaded_version(sum_bundle, zeros)), loading=False)
+        answer = await _unary(health, "List")(b"")
+        assert (b"sum" in answer, b"SumService" in answer) == (lists_models, lists_models)
+        assert all(name.encode() in answer for name in SERVICES)
+        # Probes know which model they ask for.
+        assert await _check(health, "sum") == SERVING
+
+
 async def test_all_who_watch_are_told_of_each_change_and_of_no_other(sum_bundle: Bundle) -> None:
     health = Health()
     watches = [_watch(health, "sum") for _ in range(3)]

@@ -9,8 +9,9 @@ from grpc_reflection.v1alpha import reflection_pb2 as pb
 
 from scorewire_contract.bundle import Bundle
 from scorewire_server.control import reflection as reflection_module
-from scorewire_server.control.descriptors import File
+from scorewire_server.control.descriptors import SERVICES, File
 from scorewire_server.control.reflection import Reflection
+from scorewire_server.engine.access import Patterns, Principal, Right
 from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.port import StreamMethod
 from scorewire_server.engine.snapshot_builder import build_snapshot
@@ -92,3 +93,38 @@ async def test_the_questions_of_a_stream_are_bounded(monkeypatch: pytest.MonkeyP
     assert len(await _asked(reflection, *[question] * 3)) == 3
     with pytest.raises(TooManyRowsError, match="3 questions"):
         await _asked(reflection, *[question] * 4)
+
+
+async def test_a_caller_learns_of_the_services_of_its_own_models_only(sum_bundle: Bundle) -> None:
+    snapshot = snapshot_of(loaded_version(sum_bundle, zeros))
+    service = "scorewire.models.sum.v1.SumService"
+    questions = (
+        pb.ServerReflectionRequest(list_services=""),
+        pb.ServerReflectionRequest(file_containing_symbol=service),
+        pb.ServerReflectionRequest(file_by_filename="scorewire/models/sum/v1.proto"),
+    )
+    callers: list[Principal | None] = [None]
+    reflection = Reflection(lambda: snapshot, lambda _: callers[0])
+    for callers[0], knows in (
+        (None, True),
+        (Principal("shop", {Right.PREDICT: Patterns(frozenset({"sum"}))}), True),
+        (Principal("game", {Right.OBSERVE: Patterns(prefixes=("game-",))}), False),
+        (Principal("shop", {Right.CONTROL: Patterns(prefixes=("s",))}), True),
+    ):
+        listed, by_symbol, by_name = await _asked(reflection, *questions)
+        names = [each.name for each in listed.list_services_response.service]
+        assert (service in names) == knows
+        assert set(SERVICES) <= set(names)
+        for answer in (by_symbol, by_name):
+            assert bool(_files(answer)) == knows
+            assert bool(answer.error_response.error_code) != knows
+
+
+async def test_the_descriptions_that_are_kept_are_bounded() -> None:
+    snapshot = build_snapshot(())
+    caller = Principal("shop")
+    reflection = Reflection(lambda: snapshot, lambda _: caller)
+    for number in range(3 * reflection_module._MOST_KEPT):
+        caller = Principal("shop", {Right.PREDICT: Patterns(frozenset({f"model-{number}"}))})
+        await _asked(reflection, pb.ServerReflectionRequest(list_services=""))
+        assert len(reflection._by_rights) <= reflection_module._MOST_KEPT

@@ -28,6 +28,13 @@ def test_the_certificates_of_all_lists_are_revoked_and_no_others(tmp_path: Path)
     assert not other.has_der(der(first))
 
 
+def test_a_certificate_that_cannot_be_read_counts_as_revoked(tmp_path: Path) -> None:
+    authority = ClientAuthority(tmp_path, "one")
+    revocations = parse_revocations(authority.file.read_bytes(), authority.revocation_list())
+    whole = der(authority.issue("client"))
+    assert [revocations.has_der(each) for each in (whole, whole[:-1], b"")] == [False, True, True]
+
+
 def test_lists_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     authority, other = ClientAuthority(tmp_path, "one"), ClientAuthority(tmp_path, "other")
     impostor = ClientAuthority(tmp_path / "impostor", "one")

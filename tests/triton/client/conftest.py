@@ -8,6 +8,11 @@ import pytest
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--address", required=True, help="HOST:PORT of a server of tests.triton.serving")
     parser.addoption("--http-address", required=True, help="HOST:PORT of a gateway in front of it")
+    parser.addoption(
+        "--guarded-address",
+        required=True,
+        help="HOST:PORT of a server that wants the key in SCOREWIRE_API_KEY, for the model simple only",
+    )
 
 
 @pytest.fixture
@@ -20,3 +25,9 @@ def address(request: pytest.FixtureRequest) -> str:
 def http_address(request: pytest.FixtureRequest) -> str:
     """Where the gateway answers."""
     return str(request.config.getoption("--http-address"))
+
+
+@pytest.fixture
+def guarded_address(request: pytest.FixtureRequest) -> str:
+    """Where a server answers that wants to know who calls."""
+    return str(request.config.getoption("--guarded-address"))

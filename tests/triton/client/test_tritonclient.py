@@ -11,6 +11,7 @@ simple_grpc_sequence_stream_infer_client.py.
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 from typing import Any
 
@@ -261,3 +262,19 @@ def test_a_stream_in_gzip(client: Any) -> None:
         assert error is None
         check(result, first, first)
     client.stop_stream()
+
+
+def test_a_server_with_an_access_file_takes_a_key_in_the_headers(guarded_address: str) -> None:
+    headers = {"authorization": f"Bearer {os.environ['SCOREWIRE_API_KEY']}"}
+    inputs = tensors(grpcclient, FIRST, SECOND)
+    with grpcclient.InferenceServerClient(url=guarded_address) as client:
+        assert client.is_server_live()
+        check(client.infer("simple", inputs, headers=headers))
+        for model, shown, code in [
+            ("simple", None, "UNAUTHENTICATED"),
+            ("simple", {"authorization": "Bearer wrong"}, "UNAUTHENTICATED"),
+            ("simple_one_row", headers, "PERMISSION_DENIED"),
+        ]:
+            with pytest.raises(InferenceServerException) as caught:
+                client.infer(model, inputs, headers=shown)
+            assert caught.value.status() == f"StatusCode.{code}"

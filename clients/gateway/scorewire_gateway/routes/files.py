@@ -36,7 +36,7 @@ def router(state: State) -> APIRouter:
         """The folders that the operator offers, or the content of the only one."""
         if not folders:
             raise _off()
-        await state.guard.check_known(request)
+        await state.guard.rights(request)
         if "" in folders:
             return _listing(await _open(folders, ""), "")
         return Response(
@@ -50,7 +50,7 @@ def router(state: State) -> APIRouter:
         """A file, or a range of it, with its SHA-256 in Repr-Digest; or the entries of a folder."""
         if not folders:
             raise _off()
-        await state.guard.check_known(request)
+        await state.guard.rights(request)
         found = await _open(folders, path)
         if isinstance(found, Listing):
             return _listing(found, path)

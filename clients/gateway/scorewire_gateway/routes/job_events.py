@@ -6,11 +6,13 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator
+from time import monotonic
 from typing import Any
 
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from scorewire import Code
+from scorewire import Code, ScorewireError
 from scorewire_gateway.errors import RequestError
 from scorewire_gateway.jobs.job import Job
 from scorewire_gateway.jobs.jobs import Jobs
@@ -19,6 +21,8 @@ from scorewire_gateway.state import State
 _MAX_WATCHERS = 64
 _SECONDS_BETWEEN_EVENTS = 0.25
 _SECONDS_BETWEEN_SIGNS_OF_LIFE = 15
+# How often the server is asked again whether the client may still follow the job.
+_SECONDS_BETWEEN_CHECKS = 2.0
 _RETRY_MS = 2_000
 
 
@@ -31,8 +35,15 @@ class JobEvents:
         # The revisions of another run of the gateway are others.
         self._run = secrets.token_hex(4)
 
-    def answer(self, jobs: Jobs, job: Job, last_event: str) -> Response:
-        """The events of a job after the last one that the client has seen."""
+    async def answer(self, jobs: Jobs, job_id: str, request: Request) -> Response:
+        """The events of a job after the last one that the client has seen.
+
+        Raises:
+            ScorewireError: the server refuses the caller.
+            RequestError: the request is refused.
+        """
+        await self._state.guard.rights(request)
+        job, last_event = jobs.get(job_id), request.headers.get("last-event-id", "")
         if job.state.has_ended and last_event == self._id(job):
             # This ends the attempts of a browser to connect again.
             return Response(status_code=204)
@@ -44,15 +55,23 @@ class JobEvents:
             )
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(
-            self._events(jobs, job, last_event), media_type="text/event-stream", headers=headers
+            self._events(jobs, job, last_event, request), media_type="text/event-stream", headers=headers
         )
 
-    async def _events(self, jobs: Jobs, job: Job, seen: str) -> AsyncIterator[bytes]:
+    async def _events(self, jobs: Jobs, job: Job, seen: str, request: Request) -> AsyncIterator[bytes]:
         self._count += 1
         try:
             yield f"retry: {_RETRY_MS}\n\n".encode()
             silent = 0
+            checked = monotonic()
             while not self._state.draining:
+                if monotonic() - checked >= _SECONDS_BETWEEN_CHECKS:
+                    try:
+                        await self._state.guard.rights(request)
+                    except (ScorewireError, RequestError):
+                        # The client learns why when it connects again.
+                        return
+                    checked = monotonic()
                 changed = job.changed
                 if job.deleted:
                     yield _event("deleted", self._id(job), {"id": job.id})

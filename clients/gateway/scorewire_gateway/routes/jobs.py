@@ -6,12 +6,13 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from scorewire import Code
+from scorewire import Code, ScorewireError
 from scorewire.tables import in_thread
-from scorewire_gateway.errors import RequestError, json_response
+from scorewire_gateway.errors import RequestError, json_response, unread
 from scorewire_gateway.files.answering import answer_file
 from scorewire_gateway.files.digests import Digests
 from scorewire_gateway.files.folder import AbsentError, Folder, OpenFile
+from scorewire_gateway.guard import Rights
 from scorewire_gateway.jobs.job import Job
 from scorewire_gateway.jobs.jobs import Jobs
 from scorewire_gateway.jobs.request import JobRequest, read_request, table_name
@@ -55,8 +56,10 @@ def router(state: State) -> APIRouter:
         try:
             check_origin(request, state.settings)
             # Before anything of a table is read.
-            await state.guard.check_known(request)
-            job = await _submit(jobs, request, state)
+            rights = await state.guard.rights(request)
+            job = await _submit(jobs, request, state, rights)
+        except ScorewireError as error:
+            raise unread(error) from error
         except RequestError as error:
             # The rest of the body is not read.
             error.headers.setdefault("Connection", "close")
@@ -68,7 +71,7 @@ def router(state: State) -> APIRouter:
     async def list_jobs(request: Request) -> Response:
         """The jobs, the newest first, without their results; and the limits of jobs."""
         jobs = _jobs(state)
-        await state.guard.check_known(request)
+        await state.guard.rights(request)
         limits = jobs.limits
         told = {
             "running": limits.running,
@@ -90,15 +93,14 @@ def router(state: State) -> APIRouter:
     async def get_job(job_id: str, request: Request) -> Response:
         """The state of a job, how far it is, the last lines of its log, its result, and its files."""
         jobs = _jobs(state)
-        await state.guard.check_known(request)
+        await state.guard.rights(request)
         return json_response({"job": jobs.describe(jobs.get(job_id))})
 
     @routes.get("/jobs/{job_id}/events", summary="Follow one job", response_model=None, openapi_extra=EVENTS)
     async def events(job_id: str, request: Request) -> Response:
         """Server-sent events: the whole job at each change, until it has ended."""
         jobs = _jobs(state)
-        await state.guard.check_known(request)
-        return followed.answer(jobs, jobs.get(job_id), request.headers.get("last-event-id", ""))
+        return await followed.answer(jobs, job_id, request)
 
     @routes.post("/jobs/{job_id}:cancel", summary="Cancel a job", response_model=None)
     async def cancel(job_id: str, request: Request) -> Response:
@@ -126,7 +128,7 @@ def router(state: State) -> APIRouter:
     async def file(request: Request, job_id: str, name: str) -> Response:
         """A file of a job, or a range of it: its report, its bundle, its features, its log and others."""
         jobs = _jobs(state)
-        await state.guard.check_known(request)
+        await state.guard.rights(request)
         found = await in_thread(_open_file, jobs, job_id, name, discard=OpenFile.close)
         return await answer_file(request, found, digests)
 
@@ -137,9 +139,9 @@ async def _changeable(state: State, job_id: str, request: Request) -> tuple[Jobs
     """The job that a request may change."""
     check_origin(request, state.settings)
     jobs = _jobs(state)
-    await state.guard.check_known(request)
+    rights = await state.guard.rights(request)
     job = jobs.get(job_id)
-    await state.guard.check_control(request, job.model)
+    rights.check("control", job.model)
     return jobs, job
 
 
@@ -167,7 +169,7 @@ def _open_file(jobs: Jobs, job_id: str, name: str) -> OpenFile:
     return found
 
 
-async def _submit(jobs: Jobs, request: Request, state: State) -> Job:
+async def _submit(jobs: Jobs, request: Request, state: State, rights: Rights) -> Job:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != _FORM and media_type not in _TABLES:
         raise RequestError(
@@ -184,10 +186,10 @@ async def _submit(jobs: Jobs, request: Request, state: State) -> Job:
         form = await read_form(request.headers["content-type"], pieces)
         parameters += form.fields
         parsed, name = _read(parameters, form.file_name, _TABLES.get(form.media_type, ""))
-        await state.guard.check_control(request, parsed.model)
+        rights.check("control", parsed.model)
         return await jobs.submit(parsed, name, form.content, length=length)
     parsed, name = _read(parameters, "", _TABLES[media_type])
-    await state.guard.check_control(request, parsed.model)
+    rights.check("control", parsed.model)
     return await jobs.submit(parsed, name, pieces, length=length)
 
 

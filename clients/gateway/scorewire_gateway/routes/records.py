@@ -12,6 +12,7 @@ from starlette.responses import Response
 from scorewire import Code
 from scorewire_contract.records.identity import PredictionId
 from scorewire_gateway.errors import JSON, RequestError
+from scorewire_gateway.guard import Rights
 from scorewire_gateway.json_values import to_text
 from scorewire_gateway.recorded import Records, open_reader
 from scorewire_gateway.state import State
@@ -44,11 +45,14 @@ def router(state: State) -> APIRouter:
     ) -> Response:
         """The rows that were recorded last, newest first, with their features and outputs.
 
-        `truncated` is true if older rows were left out because the answer would be too long.
+        `truncated` is true if older rows were left out because the answer would be too long. Where the
+        server has an access file and no model is named, rows of models that the caller may not observe
+        are left out of the last ones.
         """
         records = _on(known)
-        observed = await state.guard.observed(request, model)
-        return _answer(_seen(await records.latest(limit, model), observed))
+        rights = await state.guard.rights(request)
+        rights.check("observe", model)
+        return _answer(_seen(await records.latest(limit, model), rights))
 
     @routes.get("/records/{prediction_id}", summary="One prediction", response_model=None)
     async def find(
@@ -64,9 +68,10 @@ def router(state: State) -> APIRouter:
             raise RequestError(
                 "the id of a prediction has the form <uuid>-<number>", reason="INVALID_ARGUMENT"
             ) from None
+        rights = await state.guard.rights(request)
+        rights.check("observe")
         # One more than is told, to know whether there are more.
-        observed = await state.guard.observed(request, "")
-        rows = _seen(await records.find(wanted, limit + 1), observed)
+        rows = _seen(await records.find(wanted, limit + 1), rights)
         if not rows:
             raise RequestError(
                 "no prediction with this id is recorded; a server takes a second to record one, and its"
@@ -79,9 +84,9 @@ def router(state: State) -> APIRouter:
     return routes
 
 
-def _seen(rows: list[dict[str, Any]], observed: frozenset[str] | None) -> list[dict[str, Any]]:
+def _seen(rows: list[dict[str, Any]], rights: Rights) -> list[dict[str, Any]]:
     """The rows of the models that a caller may observe."""
-    return rows if observed is None else [row for row in rows if row["model"] in observed]
+    return [row for row in rows if rights.has("observe", row["model"])]
 
 
 def _on(records: Records | None) -> Records:

@@ -28,7 +28,7 @@ from scorewire.tables import (
 )
 from scorewire_contract.service.logs import logger
 from scorewire_gateway.calls import CallOptions, call_options
-from scorewire_gateway.errors import RequestError, to_json
+from scorewire_gateway.errors import RequestError, to_json, unread
 from scorewire_gateway.json_values import to_text
 from scorewire_gateway.limits import read_pieces
 from scorewire_gateway.state import State
@@ -90,7 +90,10 @@ class Uploads:
         try:
             # First, so that nothing is stored for a caller without a right to the model.
             options = call_options(request, settings)
-            found = await self._state.client.model(model, version, **options)
+            try:
+                found = await self._state.client.model(model, version, **options)
+            except ScorewireError as error:
+                raise unread(error) from error
             pieces = read_pieces(
                 request, max_bytes=settings.max_upload_bytes, max_stall_seconds=settings.max_stall_seconds
             )

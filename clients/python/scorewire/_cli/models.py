@@ -16,7 +16,7 @@ from scorewire._cli.connection import connected
 from scorewire._cli.extras import require_extra
 from scorewire._client import Client
 from scorewire._credentials import Token
-from scorewire._models import ModelStatus
+from scorewire._models import RIGHTS, Caller, ModelStatus
 from scorewire._statistics import RouteStatistics
 from scorewire.options import server_options
 
@@ -59,16 +59,26 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for pr
 @_command(models, "list")
 @_json
 def list_(client: Client, *, as_json: bool) -> None:
-    """List all models and the versions that answer."""
+    """List the models and the versions that answer.
+
+    A server with an access file lists those to which you have a right, and the
+    last line tells who you are.
+    """
     from scorewire._cli.rendering import model_table  # noqa: PLC0415 - needs an extra of the SDK
 
     found = client.models()
     if as_json:
         console.print_json(found)
-    elif found:
+        return
+    caller = client.server().caller
+    if found:
         console.make_console().print(model_table(found))
-    else:
+    elif caller is None:
         click.echo("the server has no models; put bundles into its --models folder")
+    else:
+        click.echo("the server has no models to which you have a right")
+    if caller is not None:
+        click.echo(_caller_text(caller))
 
 
 @_command(models, "show")
@@ -271,6 +281,13 @@ def compare(client: Client, *, model: str, versions: tuple[str, ...], seconds: f
     except ComparisonError as error:
         raise click.ClickException(str(error)) from error
     console.make_console().print(comparison_table(comparison, whole=not seconds))
+
+
+def _caller_text(caller: Caller) -> str:
+    """Who calls, and which rights it has, as a sentence."""
+    models = {right: getattr(caller, right) for right in RIGHTS}
+    rights = "; ".join(f"{right} {', '.join(names)}" for right, names in models.items() if names)
+    return f"you are {caller.principal}, with the rights: {rights}"
 
 
 def _split_text(status: ModelStatus) -> str:

@@ -8,7 +8,8 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias
 from uuid import uuid4
@@ -20,12 +21,13 @@ from grpc_health.v1 import health_pb2
 
 from scorewire._errors import DOMAIN, Code, Violation
 from scorewire._metadata import Pairs, is_reserved
-from scorewire._methods import GET_MODEL, HEALTH, LIST_MODELS, PREDICT, PREDICT_STREAM, Method
+from scorewire._methods import GET_MODEL, GET_SERVER, HEALTH, LIST_MODELS, PREDICT, PREDICT_STREAM, Method
+from scorewire._models import Caller
 from scorewire.testing._model import FakeModel, RowRefusedError, read_rows
 from scorewire_contract.schema import Version
 from scorewire_proto.v1 import models_pb2, prediction_pb2
 
-MethodName: TypeAlias = Literal["Predict", "PredictStream", "ListModels", "GetModel", "Check"]
+MethodName: TypeAlias = Literal["Predict", "PredictStream", "ListModels", "GetModel", "GetServer", "Check"]
 
 _WORKERS = 16
 
@@ -57,6 +59,7 @@ class FakeServer:
         serving: whether the health service reports the server as serving.
         max_rows: the most rows in one call; 0 for no limit.
         records: whether predictions have ids, as those of a server with --records.
+        caller: what it tells a caller of its rights, which it does not check; None for all rights.
 
     Args:
         models: the models to serve.
@@ -83,6 +86,8 @@ class FakeServer:
         self.max_rows = 0
         self.records = False
         self.api_keys = frozenset(api_keys)
+        self.caller: Caller | None = None
+        self._started_at = datetime.now(UTC)
         self._writer, self._sequence = uuid4(), itertools.count()
         self._max_message_bytes = max_message_bytes
         self._models: dict[str, dict[str, FakeModel]] = defaultdict(dict)
@@ -184,6 +189,7 @@ class FakeServer:
             PREDICT: (prediction_pb2.PredictRequest, self._predict),
             LIST_MODELS: (models_pb2.ListModelsRequest, self._list_models),
             GET_MODEL: (models_pb2.GetModelRequest, self._get_model),
+            GET_SERVER: (models_pb2.GetServerRequest, self._get_server),
             HEALTH: (health_pb2.HealthCheckRequest, self._check),
         }
         handlers = {
@@ -311,6 +317,19 @@ class FakeServer:
             max_rows=self.max_rows,
             max_message_bytes=max(0, self._max_message_bytes),
         )
+
+    def _get_server(
+        self,
+        request: models_pb2.GetServerRequest,  # noqa: ARG002 - a handler's signature
+        metadata: Pairs,
+    ) -> models_pb2.GetServerResponse:
+        self._receive("GetServer", metadata)
+        self._maybe_fail("GetServer")
+        answer = models_pb2.GetServerResponse(version="0.0.0", engine="fake", description="a fake server")
+        answer.started_at.FromDatetime(self._started_at)
+        if self.caller is not None:
+            answer.caller.CopyFrom(models_pb2.Caller(**asdict(self.caller)))
+        return answer
 
     def _check(
         self, request: health_pb2.HealthCheckRequest, metadata: Pairs

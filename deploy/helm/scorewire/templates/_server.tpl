@@ -33,7 +33,7 @@
 - --tls-key=/etc/scorewire/tls/tls.key
 {{- end }}
 {{- if .Values.access.secret.name }}
-- --access=/etc/scorewire/access/access.toml
+- --access=/etc/scorewire/access/{{ .Values.access.secret.key }}
 {{- end }}
 {{- with .Values.records }}
 {{- if .enabled }}
@@ -230,8 +230,6 @@ volumeMounts:
   secret:
     secretName: {{ .name }}
     defaultMode: 0440
-    items:
-      - {key: {{ .key }}, path: access.toml}
 {{- end }}
 {{- end }}
 {{- if .Values.routing.state }}

@@ -1171,6 +1171,7 @@ class GetServerResponse(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     CONTROL_FIELD_NUMBER: _builtins.int
     STARTED_AT_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Release of the server."""
     engine: _builtins.str
@@ -1183,6 +1184,10 @@ class GetServerResponse(_message.Message):
     def started_at(self) -> _timestamp_pb2.Timestamp:
         """When the server began to listen."""
 
+    @_builtins.property
+    def caller(self) -> Global___Caller:
+        """Who calls; absent if the server has no access file, and everybody may call."""
+
     def __init__(
         self,
         *,
@@ -1191,11 +1196,54 @@ class GetServerResponse(_message.Message):
         description: _builtins.str = ...,
         control: _builtins.bool = ...,
         started_at: _timestamp_pb2.Timestamp | None = ...,
+        caller: Global___Caller | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["started_at", b"started_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["control", b"control", "description", b"description", "engine", b"engine", "started_at", b"started_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "control", b"control", "description", b"description", "engine", b"engine", "started_at", b"started_at", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetServerResponse: _TypeAlias = GetServerResponse  # noqa: Y015
+
+@_typing.final
+class Caller(_message.Message):
+    """Who calls, and the models to which this principal has each right, whether there are such models or not.
+    An entry is a name, or the beginning of names with a star at its end: "churn", "shop-*", "*".
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
+    PREDICT_FIELD_NUMBER: _builtins.int
+    OBSERVE_FIELD_NUMBER: _builtins.int
+    CONTROL_FIELD_NUMBER: _builtins.int
+    principal: _builtins.str
+    """The principal's name in the access file."""
+    @_builtins.property
+    def predict(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Models that the caller may score rows with."""
+
+    @_builtins.property
+    def observe(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Models whose statistics and records the caller may see."""
+
+    @_builtins.property
+    def control(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Models that the caller may change."""
+
+    def __init__(
+        self,
+        *,
+        principal: _builtins.str = ...,
+        predict: _abc.Iterable[_builtins.str] | None = ...,
+        observe: _abc.Iterable[_builtins.str] | None = ...,
+        control: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["control", b"control", "observe", b"observe", "predict", b"predict", "principal", b"principal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Caller: _TypeAlias = Caller  # noqa: Y015

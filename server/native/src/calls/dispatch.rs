@@ -9,11 +9,12 @@ use tokio::task::spawn_local;
 use crate::access::credential_error::CredentialError;
 use crate::access::gate::Admission;
 use crate::access::grant::{Grant, Memo};
+use crate::access::principal::Principal;
 use crate::access::questions::Asked;
 use crate::bridge::events::Refusal;
 use crate::calls::request_messages::{CallError, RequestMessages};
 use crate::calls::unary::Unary;
-use crate::calls::{Worker, forward, stream, unary};
+use crate::calls::{Worker, forward, stream, typed_paths, unary};
 use crate::encodings::methods::{Method, fixed_method};
 use crate::encodings::typed_schema::{TypedService, TypedTarget};
 use crate::predict::call::Call;
@@ -149,6 +150,13 @@ fn begin_one(
             return None;
         }
     };
+    if let Some(grant) = &grant
+        && !may_know(worker, &grant.principal, handler.as_ref(), context.path)
+    {
+        let error = worker.errors().permission_denied.clone().into();
+        turn_away(worker, handler, &context, &grpc, error, responder);
+        return None;
+    }
     let Some(handler) = handler else {
         let loading = &worker.predictor.loading;
         if loading.is_on() {
@@ -234,6 +242,16 @@ fn begin_one(
     }
     stream::begin(worker, call, messages(body, false), responder);
     None
+}
+
+/// Whether a principal may know whether there is a method: that of a typed service tells that there is its model.
+fn may_know(worker: &Worker, principal: &Principal, handler: Option<&Handler>, path: &str) -> bool {
+    let may = |model: &str| principal.may_predict(worker.index, model);
+    match handler {
+        Some(Handler::Typed(_, service)) => may(&service.model),
+        Some(Handler::Prediction(_) | Handler::Control) => true,
+        None => typed_paths::model(path).is_none_or(|model| may(&model)),
+    }
 }
 
 /// Ends a call that is not admitted.

@@ -6,6 +6,7 @@ pub(crate) mod forward;
 pub(crate) mod request_messages;
 pub(crate) mod resolve;
 pub(crate) mod stream;
+mod typed_paths;
 pub(crate) mod unary;
 
 use std::collections::HashSet;

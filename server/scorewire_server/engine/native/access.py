@@ -11,13 +11,13 @@ import time
 from collections.abc import Iterable
 
 import scorewire_native
+from scorewire_contract.patterns import Patterns
 from scorewire_contract.service.logs import log_fault, logger
 from scorewire_server.engine.access import (
     AccessOptions,
     AccessTable,
     Credential,
     Grant,
-    Patterns,
     Principal,
     Rate,
     Right,

@@ -9,12 +9,13 @@ from dataclasses import replace
 from time import monotonic_ns, time
 
 from scorewire_contract.service.logs import logger
-from scorewire_server.engine.access import AccessOptions, AccessTable, Grant, Rate
+from scorewire_contract.typed import model_of
+from scorewire_server.engine.access import AccessOptions, AccessTable, Grant, Principal, Rate, Right
 from scorewire_server.engine.context import CallContext
-from scorewire_server.engine.interpreted.failures import expired, unauthenticated
-from scorewire_server.engine.interpreted.limits import Gcra
+from scorewire_server.engine.interpreted.failures import expired, permission_denied, unauthenticated
+from scorewire_server.engine.interpreted.limits import CallerLimits, Gcra
 from scorewire_server.engine.peer import Peer
-from scorewire_server.engine.reference.authentication import Authentication
+from scorewire_server.engine.reference.authentication import Authentication, may_ask
 from scorewire_server.engine.reference.open_streams import OpenStream
 from scorewire_server.errors import CallError, TooManyInFlightError, UnauthenticatedError
 
@@ -32,10 +33,14 @@ class Admission:
     Args:
         access: how to find out who calls; None if everybody may call.
         max_in_flight: the limit that calls are told of while too many credentials are verified.
+        callers: counts the calls of each principal; None if calls have no principals.
     """
 
-    def __init__(self, access: AccessOptions | None, max_in_flight: int) -> None:
+    def __init__(
+        self, access: AccessOptions | None, max_in_flight: int, callers: CallerLimits | None = None
+    ) -> None:
         self._access = access
+        self._callers = callers
         self._authentication = None if access is None else Authentication(access, max_in_flight)
         self._revoked: Callable[[bytes], bool] | None = None
         self._told = Gcra()
@@ -84,18 +89,23 @@ class Admission:
         Raises:
             DeadlineExceededError: the deadline has passed.
             UnauthenticatedError: the call shows no valid credential.
+            PermissionDeniedError: the caller may not know whether there is such a method.
             TooManyInFlightError: too many credentials are verified at this time.
         """
-        if context.expired:
-            raise expired()
         try:
             self._refuse_revoked(context.peer)
-            if self._authentication is None:
-                return None
-            return await self._authentication.grant(context, again=again)
+            grant = None
+            if self._authentication is not None:
+                grant = await self._authentication.grant(context, again=again)
         except (UnauthenticatedError, TooManyInFlightError) as error:
             self.tell(context, error)
             raise
+        if grant is not None:
+            self._check_typed(context.method, grant.principal)
+        # Not before, since the words of this failure tell whether there is such a method.
+        if context.expired:
+            raise expired()
+        return grant
 
     def tell(self, context: CallContext, error: CallError) -> None:
         """Tell the control plane of a call that was refused, if it wants to know."""
@@ -131,9 +141,22 @@ class Admission:
             self._authentication.refused["certificate"] += 1
         raise unauthenticated()
 
+    def _check_typed(self, path: str, principal: Principal) -> None:
+        """Refuse the methods of typed services of models that a principal may not predict with.
+
+        Others find the right out once they have read a message. But a typed service is there
+        only if its model is, so this refuses methods that do not exist, too.
+        """
+        model = model_of(path)
+        if model is not None and not principal.may(Right.PREDICT, model):
+            if self._callers is not None:
+                self._callers.deny(principal)
+            raise permission_denied()
+
     def _check_streams(self, authentication: Authentication) -> None:
         """Find out again who has the open streams, some at one time."""
-        streams = iter(list(self._streams))
+        # API keys first, of which nobody is asked: a removed one must not wait for keys of issuers.
+        streams = iter(sorted(self._streams, key=lambda stream: may_ask(stream.context)))
 
         async def check_next() -> None:
             for stream in streams:

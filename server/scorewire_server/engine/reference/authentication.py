@@ -11,18 +11,16 @@ import asyncio
 import hmac
 from dataclasses import dataclass
 from hashlib import sha256
-from time import time
 from typing import TypeAlias
 
 from scorewire_contract.service.logs import log_fault
 from scorewire_server.engine.access import (
     AUTHORIZATION,
-    BEARER,
-    MAX_TOKEN_BYTES,
     AccessOptions,
     AccessTable,
     Credential,
     Grant,
+    bearer_token,
 )
 from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.interpreted.failures import too_many_in_flight, unauthenticated
@@ -123,11 +121,11 @@ class Authentication:
             key, grant = self._keys.get(digest, (b"", None))
             if grant is not None and hmac.compare_digest(key, digest):
                 return _in_time(grant)
-            if credential.value.count(b".") != _DOTS_OF_JWT:
+            if not _is_jwt(credential.value):
                 raise _RefusedError("unknown")
         name = credential.kind, digest
         remembered = self._remembered.get(name)
-        if remembered is not None and _expired(remembered.grant):
+        if remembered is not None and remembered.grant.expired:
             del self._remembered[name]
             if again:
                 raise _RefusedError("expired")
@@ -179,6 +177,19 @@ class Authentication:
             del self._questions[name]
 
 
+def may_ask(context: CallContext) -> bool:
+    """Whether somebody has to be asked about the credential of a call, which may take seconds."""
+    try:
+        credential = _read(context)
+    except _RefusedError:
+        return False
+    return credential.kind == "certificate" or _is_jwt(credential.value)
+
+
+def _is_jwt(token: bytes) -> bool:
+    return token.count(b".") == _DOTS_OF_JWT
+
+
 def _read(context: CallContext) -> Credential:
     """The credential of a call: the token in its metadata, or else the certificate of its connection."""
     values = [value for name, value in context.metadata if name == AUTHORIZATION]
@@ -187,18 +198,13 @@ def _read(context: CallContext) -> Credential:
         if certificate is None:
             raise _RefusedError("missing")
         return Credential("certificate", certificate, context.peer)
-    value = values[0].encode() if isinstance(values[0], str) else values[0]
-    scheme, token = value[: len(BEARER)], value[len(BEARER) :]
-    if len(values) > 1 or scheme.lower() != BEARER.lower().encode() or not 0 < len(token) <= MAX_TOKEN_BYTES:
+    token = bearer_token([value.encode() if isinstance(value, str) else value for value in values])
+    if token is None:
         raise _RefusedError("malformed")
     return Credential("token", token, context.peer)
 
 
 def _in_time(grant: Grant) -> Grant:
-    if _expired(grant):
+    if grant.expired:
         raise _RefusedError("expired")
     return grant
-
-
-def _expired(grant: Grant) -> bool:
-    return grant.expires is not None and time() >= grant.expires

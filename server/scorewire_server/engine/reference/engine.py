@@ -58,7 +58,7 @@ class ReferenceEngine:
         self._predictor = Predictor(
             Limits.of(settings), pool, lanes, tracing=traces is not None, callers=self._callers
         )
-        self._admission = Admission(access, settings.max_in_flight)
+        self._admission = Admission(access, settings.max_in_flight, self._callers)
         self._calls = Calls(
             settings, self._predictor, control, self._tracer, self._admission, callers=self._callers
         )

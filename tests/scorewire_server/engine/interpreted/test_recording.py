@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from scorewire_contract.bundle import Bundle
+from scorewire_contract.patterns import Patterns
 from scorewire_contract.records.identity import PredictionId
 from scorewire_contract.records.rows import KEPT
 from scorewire_proto.inference import inference_pb2
 from scorewire_proto.v1 import prediction_pb2
 from scorewire_server.engine import split
-from scorewire_server.engine.access import Patterns, Principal, Right
+from scorewire_server.engine.access import Principal, Right
 from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.encodings.methods import METHODS, PredictionMethod, typed_method
 from scorewire_server.engine.interpreted.predictor import Limits, Predictor

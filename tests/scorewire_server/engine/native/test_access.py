@@ -11,7 +11,8 @@ import grpc
 import pytest
 from structlog.testing import capture_logs
 
-from scorewire_server.engine.access import AccessTable, Credential, Grant, Patterns, Principal, Rate, Right
+from scorewire_contract.patterns import Patterns
+from scorewire_server.engine.access import AccessTable, Credential, Grant, Principal, Rate, Right
 from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.interpreted.predictor import Predictor
 from scorewire_server.settings import Settings
@@ -109,11 +110,13 @@ async def test_who_has_lost_its_principal_on_the_way_to_the_interpreter_is_refus
     assert error.code() == UNAUTHENTICATED
 
 
-async def test_a_verification_that_raises_is_a_fault_and_refuses(start: Start, control: Control) -> None:
+async def test_a_verification_that_raises_is_a_fault_and_refuses(
+    start: Start, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def verify(_: Credential) -> Grant | None:
         raise ValueError("a fault")
 
-    control.verify = verify  # type: ignore[method-assign]
+    monkeypatch.setattr(control, "verify", verify)
     running = await start()
     with capture_logs() as logged:
         assert (await failure_of(running.unary(metadata=bearer("a.b.c")))).code == UNAUTHENTICATED

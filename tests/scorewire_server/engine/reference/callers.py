@@ -6,12 +6,12 @@ import asyncio
 from hashlib import sha256
 from time import time
 
+from scorewire_contract.patterns import Patterns
 from scorewire_server.engine.access import (
     AccessOptions,
     AccessTable,
     Credential,
     Grant,
-    Patterns,
     Principal,
     Rate,
     Right,

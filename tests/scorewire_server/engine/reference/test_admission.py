@@ -14,16 +14,27 @@ from google.rpc import code_pb2
 from structlog.testing import capture_logs
 
 from scorewire_contract.bundle import Bundle
+from scorewire_contract.patterns import Patterns
 from scorewire_proto.v1 import errors_pb2, prediction_pb2
-from scorewire_server.engine.access import Grant, Patterns, Principal, Rate, Right
+from scorewire_server.engine.access import Grant, Principal, Rate, Right
 from scorewire_server.engine.encodings.methods import PREDICT, PREDICT_STREAM
 from scorewire_server.engine.interpreted.limits import Gcra
 from scorewire_server.engine.reference import admission
 from scorewire_server.engine.reference.engine import ReferenceEngine
+from scorewire_server.errors import DeadlineExceededError, PermissionDeniedError, UnauthenticatedError
 from tests.conformance.wire import PREDICT as PREDICT_PATH
 from tests.conformance.wire import PREDICT_STREAM as PREDICT_STREAM_PATH
 from tests.scorewire_server.engine.noting import STREAM, UNARY, Notes
-from tests.scorewire_server.engine.reference.callers import GAME, KEY, SHOP, Verifier, ends, table_of
+from tests.scorewire_server.engine.reference.callers import (
+    GAME,
+    KEY,
+    SHOP,
+    Verifier,
+    bearing,
+    calling,
+    ends,
+    table_of,
+)
 from tests.scorewire_server.engine.running import (
     BATCH_ROW_NS,
     MESSAGE,
@@ -215,9 +226,25 @@ async def test_open_streams_end_when_their_credential_expires(
         monkeypatch.setattr(admission, "_LONGEST_TIMER_SECONDS", 0.01)
         running.engine.use_access(table_of(keys={KEY: ends(3600)}))
         assert (await ask(streams[0])).HasField("response")
-        monkeypatch.setattr("scorewire_server.engine.reference.authentication.time", lambda: time() + 3600)
+        monkeypatch.setattr("scorewire_server.engine.access.time", lambda: time() + 3600)
         for stream in streams:
             assert await reason(stream.read()) == "UNAUTHENTICATED"
+
+
+async def test_a_removed_key_ends_its_streams_while_other_credentials_are_still_verified(
+    running: RunningEngine, verifier: Verifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "_CHECKS", 1)
+    streams = [running.stream(**showing(token)) for token in ("a.b.c",) * 8 + (KEY,)]
+    for stream in streams:
+        await ask(stream)
+    verifier.open.clear()
+    running.engine.use_access(table_of(keys={}))
+    assert await reason(streams[-1].read()) == "UNAUTHENTICATED"
+    assert len(running.engine._admission._streams) == 8
+    verifier.open.set()
+    for stream in streams:
+        stream.cancel()
 
 
 async def test_streams_of_methods_that_become_closed_end(running: RunningEngine, verifier: Verifier) -> None:
@@ -276,3 +303,17 @@ async def test_nothing_is_left_of_calls_and_streams_with_credentials(
         running.engine.use_access(table_of(keys={KEY: ends(60)}))
     await until(ended)
     await until(lambda: len(asyncio.all_tasks()) <= before)
+
+
+async def test_a_deadline_that_has_passed_tells_nothing_of_methods(
+    verifier: Verifier,
+) -> None:
+    gate = admission.Admission(verifier.options(), 8)
+    context = replace(calling(), deadline=0.0)
+    with pytest.raises(UnauthenticatedError):
+        await gate.admit(context)
+    with pytest.raises(DeadlineExceededError):
+        await gate.admit(replace(bearing(KEY), deadline=0.0))
+    with pytest.raises(PermissionDeniedError):
+        await gate.admit(replace(bearing(KEY, path="/scorewire.models.other.v1.A/B"), deadline=0.0))
+    await gate.close()

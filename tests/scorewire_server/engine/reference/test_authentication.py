@@ -141,7 +141,7 @@ async def test_a_grant_ends_at_its_time(monkeypatch: pytest.MonkeyPatch) -> None
     verifier = Verifier(a_b_c=ends(60))
     authentication = authenticating(verifier)
     await authentication.grant(bearing("a.b.c"))
-    monkeypatch.setattr(module, "time", lambda: time() + 60)
+    monkeypatch.setattr("scorewire_server.engine.access.time", lambda: time() + 60)
     # The verifier is asked again, in case that the credential was extended.
     assert await refusal(authentication, bearing("a.b.c")) == "expired"
     assert len(verifier.asked) == 2
