@@ -500,7 +500,7 @@ async def test_calls_of_audited_paths_that_come_while_too_many_are_verified_are_
 @pytest.mark.parametrize("path", [PREDICT, ECHO])
 @pytest.mark.parametrize("whole", [False, True], ids=["before its message", "before its end"])
 async def test_a_key_that_is_lost_while_the_request_is_not_complete_is_refused(
-    start: Start, path: str, whole: bool
+    start: Start, control: Control, path: str, whole: bool
 ) -> None:
     running = await start()
     method: Any = running.channel.stream_unary(path)
@@ -520,6 +520,8 @@ async def test_a_key_that_is_lost_while_the_request_is_not_complete_is_refused(
     assert await code_of(late[0]) == grpc.StatusCode.UNAUTHENTICATED
     assert await late[1]
     assert refusals(running) == {"unknown": 1}
+    audited = [ECHO] if path == ECHO else []
+    await until(lambda: [told for told, *_ in control.refused] == audited)
 
 
 async def test_refused_predictions_count_as_calls_without_a_version(start: Start) -> None:
