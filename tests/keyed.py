@@ -17,7 +17,7 @@ def key_access(*names: str) -> AccessOptions:
         principals=principals,
         keys={sha256(_key(name).encode()).digest(): Grant(each) for name, each in principals.items()},
     )
-    return AccessOptions(table=table, verify=_refuse, refused=lambda _, __: None, audited=frozenset())
+    return AccessOptions(table=table, verify=_refuse, refused=lambda *_: None, audited=frozenset())
 
 
 def with_key(name: str) -> tuple[str, str]:

@@ -35,8 +35,10 @@ Peer: TypeAlias = tuple[str, bytes | None]
 Context: TypeAlias = tuple[str, bytes, Peer, int, float | None, SpanContext | None, str | None]
 # A credential that has to be verified: its kind, the token or the certificate (DER), and the peer.
 Verification: TypeAlias = tuple[Literal["token", "certificate"], bytes, Peer]
-# A call that was refused for its credential: the path, the peer, and how many more there were behind it.
-Refusal: TypeAlias = tuple[str, Peer, int]
+# A call that was refused before Python heard of it: the path, the peer, the name of who calls if that is
+# known, the failure, and how many more there were behind it.
+RefusalFailure: TypeAlias = Literal["unauthenticated", "too_many_in_flight", "caller_limit"]
+Refusal: TypeAlias = tuple[str, Peer, str | None, RefusalFailure, int]
 Event: TypeAlias = (
     tuple[Literal["open"], int, Context]
     | tuple[Literal["ask"], int, Question]

@@ -30,7 +30,7 @@ from scorewire_server.control.inference_service import InferenceService
 from scorewire_server.control.model_service import ModelService
 from scorewire_server.control.reflection import Reflection
 from scorewire_server.control.stream_limit import limit_streams
-from scorewire_server.engine.access import AccessTable
+from scorewire_server.engine.access import AccessTable, Principal
 from scorewire_server.engine.factory import choose_engine
 from scorewire_server.engine.recording import NO_SOURCES
 from scorewire_server.engine.snapshot import LoadedVersion, Snapshot, VersionRecord
@@ -119,7 +119,7 @@ class App:
         )
         callers = self._callers
         table = None if callers is None else lambda: callers.table
-        guard = Guard(table, self._audit, controllable=settings.controllable)
+        guard = Guard(table, self._audit, self._count_denied, controllable=settings.controllable)
         reflection = Reflection(lambda: self._catalog.snapshot, guard.caller)
         control = [
             method
@@ -298,6 +298,9 @@ class App:
 
     def _use_access(self, table: AccessTable) -> None:
         self._engine.use_access(table)
+
+    def _count_denied(self, principal: Principal) -> None:
+        self._engine.count_denied(principal)
 
     def _describe(self) -> models_pb2.GetServerResponse:
         answer = models_pb2.GetServerResponse(

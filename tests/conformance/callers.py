@@ -23,6 +23,7 @@ from scorewire_server.engine.access import (
 from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.peer import Peer
 from scorewire_server.engine.port import ControlMethod, StreamMethod, UnaryMethod
+from scorewire_server.errors import CallError
 from tests.scorewire_server.engine.running import MESSAGE, RunningEngine, failure_of
 
 ECHO, OPEN, STREAM, OPEN_STREAM = (
@@ -56,7 +57,7 @@ class Control:
     def __init__(self) -> None:
         self.grants: dict[bytes, Grant] = {}
         self.asked: list[Credential] = []
-        self.refused: list[tuple[str, Peer]] = []
+        self.refused: list[tuple[str, Peer, Principal | None, CallError]] = []
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
@@ -89,7 +90,7 @@ class Control:
         return AccessOptions(
             table=first,
             verify=self.verify,
-            refused=lambda path, peer: self.refused.append((path, peer)),
+            refused=lambda *call: self.refused.append(call),
             audited=frozenset({ECHO}),
         )
 

@@ -7,6 +7,8 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,18 @@ import pytest
 from grpc import aio
 
 from scorewire_server.catalog.repository import BundleFolder
-from scorewire_server.engine.access import AccessTable, Grant, Patterns, Principal, Right
+from scorewire_server.engine.access import (
+    AccessTable,
+    Grant,
+    Patterns,
+    Principal,
+    PrincipalLimits,
+    Rate,
+    Right,
+)
 from scorewire_server.engine.factory import choose_engine
 from scorewire_server.engine.snapshot import LoadedVersion
+from scorewire_server.errors import CallerLimitError, TooManyInFlightError, UnauthenticatedError
 from scorewire_server.loading.loader import load
 from scorewire_server.settings import Settings
 from tests import bundles
@@ -45,6 +56,7 @@ from tests.conformance.wire import PREDICT, PREDICT_STREAM, Wire
 from tests.conformance.wire import failure_of as wire_failure
 from tests.scorewire_server.engine.running import (
     MESSAGE,
+    REQUEST,
     TYPED_PATH,
     RunningEngine,
     failure_of,
@@ -385,13 +397,21 @@ async def test_failures_of_an_address_are_limited_before_anything_is_verified(
     assert refusals(running) == {"token": 3, "address": 3}
     control.grants[b"new.b.c"] = Grant(SHOP)
     assert await code_of(running.unary(metadata=bearer("new.b.c"))) == grpc.StatusCode.UNAUTHENTICATED
+    # With another limit the address begins anew.
+    running.engine.use_access(table(burst=4))
+    assert await running.unary(metadata=bearer("new.b.c"))
+    for number in range(5):
+        await code_of(running.unary(metadata=bearer(f"z.y.{number}")))
+    assert [token for token in control.tokens() if token.startswith(b"z.")] == [
+        f"z.y.{number}".encode() for number in range(4)
+    ]
     # What was valid before may be verified again, and keys are no matter of the limit.
-    running.engine.use_access(table(burst=3))
+    running.engine.use_access(table(burst=4))
     assert await running.unary(metadata=bearer("a.b.c"))
     assert await running.unary(metadata=bearer(KEY))
     # Once it has failed, it is like any other.
     del control.grants[b"a.b.c"]
-    running.engine.use_access(table(burst=3))
+    running.engine.use_access(table(burst=4))
     asked = len(control.asked)
     for _ in range(3):
         assert await code_of(running.unary(metadata=bearer("a.b.c"))) == grpc.StatusCode.UNAUTHENTICATED
@@ -435,8 +455,73 @@ async def test_refused_calls_of_audited_paths_are_told(start: Start, control: Co
                     == grpc.StatusCode.UNAUTHENTICATED
                 )
     await until(lambda: len(control.refused) == 2)
-    assert {path for path, _ in control.refused} == {ECHO}
-    assert {peer.host for _, peer in control.refused} == {"127.0.0.1"}
+    assert {path for path, *_ in control.refused} == {ECHO}
+    assert {peer.host for _, peer, *_ in control.refused} == {"127.0.0.1"}
+    assert [principal for _, _, principal, _ in control.refused] == [None, None]
+    assert {type(error) for *_, error in control.refused} == {UnauthenticatedError}
+
+
+@pytest.mark.parametrize(
+    "limits", [PrincipalLimits(calls=Rate(1e-3, 1)), PrincipalLimits(in_flight=1)], ids=["calls", "in flight"]
+)
+async def test_calls_of_audited_paths_that_a_limit_refuses_are_told(
+    start: Start, control: Control, limits: PrincipalLimits
+) -> None:
+    shop = replace(SHOP, limits=limits)
+    running = await start(replace(table({KEY: Grant(shop)}), principals={"shop": shop}))
+    stream = running.stream(STREAM, metadata=bearer(KEY), timeout=60)
+    assert await exchange(stream) == b"shop"
+    for path in (ECHO, PREDICT):
+        code = await code_of(running.unary(path=path, metadata=bearer(KEY)))
+        assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
+    await until(lambda: len(control.refused) == 1)
+    ((path, peer, principal, error),) = control.refused
+    assert (path, peer.host, principal, type(error)) == (ECHO, "127.0.0.1", shop, CallerLimitError)
+
+
+async def test_calls_of_audited_paths_that_come_while_too_many_are_verified_are_told(
+    start: Start, control: Control
+) -> None:
+    running = await start(max_streams=1000)
+    control.may_answer.clear()
+    calls = [
+        asyncio.ensure_future(running.unary(metadata=bearer(f"{number}.b.c"), timeout=60))
+        for number in range(MAX_QUESTIONS)
+    ]
+    await until(lambda: len(control.asked) == MAX_QUESTIONS)
+    code = await code_of(running.unary(path=ECHO, metadata=bearer("one.b.more")))
+    assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
+    await until(lambda: len(control.refused) == 1)
+    assert isinstance(control.refused[0][3], TooManyInFlightError)
+    control.may_answer.set()
+    await asyncio.gather(*calls, return_exceptions=True)
+
+
+@pytest.mark.parametrize("path", [PREDICT, ECHO])
+@pytest.mark.parametrize("whole", [False, True], ids=["before its message", "before its end"])
+async def test_a_key_that_is_lost_while_the_request_is_not_complete_is_refused(
+    start: Start, control: Control, path: str, whole: bool
+) -> None:
+    running = await start()
+    method: Any = running.channel.stream_unary(path)
+    late = [method(metadata=bearer(key), timeout=60) for key in (KEY, OTHER_KEY)]
+    if whole:
+        for call in late:
+            await call.write(REQUEST)
+    # The server has seen the calls before it sees a later one of their connection.
+    assert await running.unary(metadata=bearer(KEY))
+    running.engine.use_access(table({OTHER_KEY: Grant(BANK)}))
+    for call in late:
+        if not whole:
+            with suppress(aio.AioRpcError, asyncio.InvalidStateError):
+                await call.write(REQUEST)
+        with suppress(aio.AioRpcError, asyncio.InvalidStateError):
+            await call.done_writing()
+    assert await code_of(late[0]) == grpc.StatusCode.UNAUTHENTICATED
+    assert await late[1]
+    assert refusals(running) == {"unknown": 1}
+    audited = [ECHO] if path == ECHO else []
+    await until(lambda: [told for told, *_ in control.refused] == audited)
 
 
 async def test_refused_predictions_count_as_calls_without_a_version(start: Start) -> None:

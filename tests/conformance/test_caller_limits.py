@@ -35,6 +35,7 @@ from tests.conformance.wire import (
 from tests.metrics_page import documented_metrics, told_metrics
 from tests.processes import ServerProcess, serving, wait_until
 
+LOAD_VERSION = "/scorewire.v1.ModelService/LoadVersion"
 LIST_MODELS = "/scorewire.v1.ModelService/ListModels"
 BURST = 3
 # One in 1000 seconds.
@@ -273,9 +274,12 @@ def test_missing_rights_are_counted_and_take_a_call(callers: Callers, limited: W
     half = infer_request(model, {**sum_tensors(), "x0": ("FP16", [1, 1], [1.0])}).SerializeToString()
     failure = limited.failure(INFER, half, **options)
     assert failure.status == to_status(permission_denied())
+    # A control call, too.
+    failure = limited.failure(LOAD_VERSION, b"", **options)
+    assert failure.status == to_status(permission_denied())
     after = callers.counts("denied")
-    assert after[0] - before[0] == 2
-    assert after[2]["denied"] - before[2].get("denied", 0) == 2
+    assert after[0] - before[0] == 3
+    assert after[2]["denied"] - before[2].get("denied", 0) == 3
 
 
 def test_refused_credentials_are_counted(callers: Callers, limited: Wire) -> None:

@@ -178,7 +178,7 @@ impl Server {
 
     /// Runs a task on one of the threads for large batches.
     pub(crate) fn run(&self, task: impl FnOnce() + Send + 'static) {
-        self.pool.run(task);
+        self.pool.run(None, task);
     }
 
     /// Stops the server, in the order that the module describes. Returns when all its threads have ended. A

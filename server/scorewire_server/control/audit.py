@@ -30,10 +30,10 @@ from google.rpc import code_pb2
 
 from scorewire_contract.service.logs import logger
 from scorewire_server.control.audit_file import AuditFile
+from scorewire_server.engine.access import Principal
 from scorewire_server.engine.context import CallContext
-from scorewire_server.engine.interpreted.failures import unauthenticated
 from scorewire_server.engine.peer import Peer
-from scorewire_server.errors import StateNotKeptError, clip, code_and_reason, reason_name
+from scorewire_server.errors import CallError, StateNotKeptError, clip, code_and_reason, reason_name
 from scorewire_server.problem_log import ProblemLog
 
 # Of the lines `refused` of one principal, and of all callers without one.
@@ -95,9 +95,9 @@ class Audit:
         """
         return await asyncio.shield(self._begin(self._run(AuditedCall(self, context), change)))
 
-    def refused(self, path: str, peer: Peer) -> None:
-        """Record a call that the engine refused for its credential."""
-        self._begin(AuditedCall(self, CallContext(path, peer=peer)).end(unauthenticated()))
+    def refused(self, path: str, peer: Peer, principal: Principal | None, error: CallError) -> None:
+        """Record a call that the engine refused: for its credential, or for a limit of its principal."""
+        self._begin(AuditedCall(self, CallContext(path, peer=peer, principal=principal)).end(error))
 
     async def close(self) -> None:
         """Wait a while for changes to end, then close the file."""

@@ -26,12 +26,21 @@ class Guard:
         table: gives the table in force; None without --access. Then everybody may call, and methods that
             change nothing are left as they are.
         audit: records the calls of methods that change something.
+        count_denied: counts a call of a principal that lacks the right.
         controllable: whether calls may change something; see --control.
     """
 
-    def __init__(self, table: Callable[[], AccessTable] | None, audit: Audit, *, controllable: bool) -> None:
+    def __init__(
+        self,
+        table: Callable[[], AccessTable] | None,
+        audit: Audit,
+        count_denied: Callable[[Principal], None],
+        *,
+        controllable: bool,
+    ) -> None:
         self._table = table
         self._audit = audit
+        self._count_denied = count_denied
         self._controllable = controllable
 
     def around(self, methods: Iterable[ControlMethod]) -> list[ControlMethod]:
@@ -54,7 +63,7 @@ class Guard:
         if principal is None:
             return await method.handler(data, context)
         model = need.names(_request(method.path, data)) if need.model else ""
-        _check(need, principal, model)
+        self._check(need, principal, model)
         answer = await method.handler(data, context)
         if need.entries is None:
             return answer
@@ -65,7 +74,7 @@ class Guard:
     ) -> AsyncIterator[bytes]:
         def check() -> None:
             if (principal := self.caller(context)) is not None:
-                _check(need, principal, "")
+                self._check(need, principal, "")
 
         async def checked() -> AsyncIterator[bytes]:
             async for message in messages:
@@ -80,7 +89,7 @@ class Guard:
         async def change(call: AuditedCall) -> bytes:
             call.request = request = _request(method.path, data)
             if (principal := self.caller(context)) is not None:
-                _check(need, principal, need.names(request))
+                self._check(need, principal, need.names(request))
             if not self._controllable:
                 raise ControlOffError(
                     "this server refuses calls that change something: --control auto allows them with"
@@ -108,6 +117,17 @@ class Guard:
             raise unauthenticated()
         return principal
 
+    def _check(self, need: Need, principal: Principal, model: str) -> None:
+        """Check a right.
+
+        Raises:
+            PermissionDeniedError: the principal does not have it.
+        """
+        several = need.entries is not None or not need.model
+        if not (need.met_for_any(principal) if several and not model else need.met_by(principal, model)):
+            self._count_denied(principal)
+            raise permission_denied()
+
 
 def _request(path: str, data: bytes) -> Message:
     kind = MESSAGES[path].request
@@ -115,17 +135,6 @@ def _request(path: str, data: bytes) -> Message:
         return kind.FromString(data)
     except DecodeError:
         raise MalformedMessageError(f"the message does not parse as {kind.DESCRIPTOR.name}") from None
-
-
-def _check(need: Need, principal: Principal, model: str) -> None:
-    """Check a right.
-
-    Raises:
-        PermissionDeniedError: the principal does not have it.
-    """
-    several = need.entries is not None or not need.model
-    if not (need.met_for_any(principal) if several and not model else need.met_by(principal, model)):
-        raise permission_denied()
 
 
 def _only_own(answer: Message, need: Need, entries: Entries, principal: Principal) -> bytes:

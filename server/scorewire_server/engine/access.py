@@ -18,6 +18,7 @@ from typing import Literal, TypeAlias
 
 from scorewire_contract.patterns import Patterns
 from scorewire_server.engine.peer import Peer
+from scorewire_server.errors import CallError
 
 # The metadata entry with a bearer token, as of RFC 6750, and what stands before the token, in any case.
 AUTHORIZATION = "authorization"
@@ -141,8 +142,9 @@ class AccessTable:
 # Verifies a credential that is no API key: gives its grant, or None. It takes the same time for all that it
 # refuses, and never raises. It is to be called from the event loop.
 Verify: TypeAlias = Callable[[Credential], Awaitable[Grant | None]]
-# Learns of a call of a path that was refused for its credential.
-Refused: TypeAlias = Callable[[str, Peer], None]
+# Learns of a call that was refused before the control plane heard of it: its path, from where it came, who
+# called if that was found out, and why.
+Refused: TypeAlias = Callable[[str, Peer, Principal | None, CallError], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

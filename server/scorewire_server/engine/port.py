@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
-from scorewire_server.engine.access import AccessTable
+from scorewire_server.engine.access import AccessTable, Principal
 from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.recording import NO_SOURCES, RecordCounts, Sources
 from scorewire_server.engine.snapshot import LoadedVersion, Snapshot
@@ -129,6 +129,10 @@ class Engine(Protocol):
         Remembered grants end: each credential that is no API key is verified again at its next call, and
         within a second for open streams. A stream whose credential is valid no more ends as UNAUTHENTICATED.
         """
+        ...
+
+    def count_denied(self, principal: Principal) -> None:
+        """Count a control call that was refused for a missing right. Only with `AccessOptions`, too."""
         ...
 
     def in_use(self, version: LoadedVersion) -> bool:

@@ -22,7 +22,7 @@ from scorewire_server.control.audit import MAX_REQUEST_BYTES, Audit, AuditedCall
 from scorewire_server.control.audit_file import AuditFile
 from scorewire_server.engine.access import Principal
 from scorewire_server.engine.context import CallContext
-from scorewire_server.engine.interpreted.failures import permission_denied
+from scorewire_server.engine.interpreted.failures import caller_limit, permission_denied, unauthenticated
 from scorewire_server.engine.peer import Peer
 from scorewire_server.errors import PermissionDeniedError, StateNotKeptError, VersionInUseError
 
@@ -156,13 +156,20 @@ async def test_a_refused_call_has_one_line(audit: Audit, path: Path) -> None:
     assert [line["event"] for line in logged] == ["control call refused"]
 
 
-async def test_a_call_that_the_engine_refused_has_a_line_without_a_principal(path: Path) -> None:
+async def test_a_call_that_the_engine_refused_has_a_line_with_who_called_if_that_is_known(path: Path) -> None:
     audit = Audit(AuditFile(path))
-    audit.refused(PATH, PEER)
+    audit.refused(PATH, PEER, None, unauthenticated())
     await audit.close()
-    (line,) = _lines(path)
-    assert (line["event"], line["principal"], line["address"]) == ("refused", None, "192.0.2.1:4000")
-    assert (line["method"], line["arguments"], line["result"]) == (PATH, None, "UNAUTHENTICATED")
+    audit = Audit(AuditFile(path))
+    audit.refused(PATH, PEER, Principal("shop"), caller_limit(1))
+    await audit.close()
+    unknown, limited = _lines(path)
+    for line in (unknown, limited):
+        assert (line["event"], line["address"], line["method"]) == ("refused", "192.0.2.1:4000", PATH)
+        assert line["arguments"] is None
+    assert (unknown["principal"], unknown["result"]) == (None, "UNAUTHENTICATED")
+    assert (limited["principal"], limited["result"]) == ("shop", "RESOURCE_EXHAUSTED")
+    assert limited["reason"] == "CALLER_LIMIT"
 
 
 async def test_lines_of_refused_calls_have_a_limit_for_each_principal(

@@ -50,7 +50,14 @@ class Guarded:
         principals = {who.principal.name: who.principal for who in EVERYBODY}
         self.table = AccessTable(principals=principals, keys={})
         self.called: list[str] = []
-        self.guard = Guard((lambda: self.table) if access else None, Audit(None), controllable=controllable)
+        # The principals whose calls were counted as denied.
+        self.denied: list[Principal | None] = []
+        self.guard = Guard(
+            (lambda: self.table) if access else None,
+            Audit(None),
+            self.denied.append,
+            controllable=controllable,
+        )
         self.plain = {method.path: method for method in self._methods()}
         self.methods = {method.path: method for method in self.guard.around(self.plain.values())}
 
@@ -70,11 +77,15 @@ class Guarded:
 
     async def outcome(self, path: str, request: Message | bytes, principal: Principal | None) -> str:
         self.called.clear()
+        self.denied.clear()
         try:
             await self.call(path, request, principal)
         except CallError as error:
             assert self.called == []
+            expected = [principal] if isinstance(error, PermissionDeniedError) else []
+            assert self.denied == expected
             return type(error).__name__
+        assert self.denied == []
         assert self.called == [path]
         return "answered"
 

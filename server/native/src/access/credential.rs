@@ -5,7 +5,7 @@ use std::hint::black_box;
 use bytes::Bytes;
 use ring::digest::{SHA256, digest};
 
-use crate::access::refusal::Cause;
+use crate::access::credential_error::CredentialError;
 use crate::transport::context::Peer;
 use crate::transport::headers::Authorization;
 
@@ -37,12 +37,14 @@ impl<'a> Shown<'a> {
     /// What a call with this `authorization` shows: the token in it, else the certificate of its connection.
     ///
     /// # Errors
-    /// `Cause`: there is neither, or the entry is no bearer token.
-    pub(crate) fn of(authorization: Authorization<'a>, peer: &'a Peer) -> Result<Self, Cause> {
+    /// `CredentialError`: there is neither, or the entry is no bearer token.
+    pub(crate) fn of(authorization: Authorization<'a>, peer: &'a Peer) -> Result<Self, CredentialError> {
         match authorization {
-            Authorization::Value(value) => token(value).map(Self::Token).ok_or(Cause::Malformed),
-            Authorization::Unclear => Err(Cause::Malformed),
-            Authorization::Missing => peer.certificate.as_ref().map(Self::Certificate).ok_or(Cause::Missing),
+            Authorization::Value(value) => token(value).map(Self::Token).ok_or(CredentialError::Malformed),
+            Authorization::Unclear => Err(CredentialError::Malformed),
+            Authorization::Missing => {
+                peer.certificate.as_ref().map(Self::Certificate).ok_or(CredentialError::Missing)
+            }
         }
     }
 }
@@ -140,10 +142,10 @@ mod tests {
         for (authorization, peer, found) in [
             (value(b"Bearer a"), &with, Ok(b"a".to_vec())),
             (value(b"Bearer a"), &without, Ok(b"a".to_vec())),
-            (value(b"Basic a"), &with, Err(Cause::Malformed)),
-            (Authorization::Unclear, &with, Err(Cause::Malformed)),
+            (value(b"Basic a"), &with, Err(CredentialError::Malformed)),
+            (Authorization::Unclear, &with, Err(CredentialError::Malformed)),
             (Authorization::Missing, &with, Ok(b"der".to_vec())),
-            (Authorization::Missing, &without, Err(Cause::Missing)),
+            (Authorization::Missing, &without, Err(CredentialError::Missing)),
         ] {
             assert_eq!(shown(authorization, peer), found);
         }

@@ -18,14 +18,15 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use crate::access::addresses::{AddressKey, Addresses};
 use crate::access::bounded::Bounded;
 use crate::access::credential::{Credential, Digest, Kind, Shown};
+use crate::access::credential_error::{CredentialError, RefusalCounts};
+use crate::access::failure_limit::{AddressKey, FailureLimit};
 use crate::access::grant::{Grant, Memo};
+use crate::access::principal::Principal;
 use crate::access::questions::{Asked, Questions};
-use crate::access::refusal::{Cause, RefusalCounts};
 use crate::access::table::{Identity, Table};
-use crate::bridge::events::Events;
+use crate::bridge::events::{Events, Refusal, RefusedCall};
 use crate::transport::context::Peer;
 use crate::transport::headers::Authorization;
 
@@ -44,7 +45,7 @@ pub(crate) struct Paths {
 /// What becomes of a call for its credential.
 pub(crate) enum Admission {
     Known(Arc<Grant>),
-    Refused(Cause),
+    Refused(CredentialError),
     /// The control plane has to say.
     Ask(Asked),
 }
@@ -52,7 +53,7 @@ pub(crate) enum Admission {
 /// What is known of a credential.
 enum Found {
     Valid(Identity),
-    Invalid(Cause),
+    Invalid(CredentialError),
     Unknown {
         /// Whether it was valid by an earlier table.
         verified: bool,
@@ -75,7 +76,7 @@ pub(crate) struct Gate {
     /// The same, for those who wait for the next one.
     epochs: watch::Sender<u64>,
     remembered: Mutex<Bounded<(Kind, Digest), Verified>>,
-    addresses: Mutex<Addresses>,
+    failures: Mutex<FailureLimit>,
     questions: Questions,
     events: Arc<Events>,
 }
@@ -101,7 +102,7 @@ impl Gate {
             epoch: AtomicU64::new(0),
             epochs: watch::Sender::new(0),
             remembered: Mutex::new(Bounded::new(REMEMBERED)),
-            addresses: Mutex::new(Addresses::new()),
+            failures: Mutex::new(FailureLimit::new()),
             questions: Questions::new(Arc::clone(&events)),
             events,
         }
@@ -114,12 +115,18 @@ impl Gate {
 
     /// Lets callers in by this table from now on.
     pub(crate) fn use_table(&self, mut table: Table) {
+        let failures = table.failures;
+        let mut before = None;
         self.epochs.send_modify(|epoch| {
             *epoch += 1;
             table.epoch = *epoch;
-            self.table.store(Arc::new(table));
+            before = Some(self.table.swap(Arc::new(table)));
             self.epoch.store(*epoch, Release);
         });
+        if before.is_some_and(|before| before.failures != failures) {
+            // A time that was counted by another rate may be far away.
+            *locked(&self.failures) = FailureLimit::new();
+        }
     }
 
     /// Whether a method of the control plane needs no credential.
@@ -147,10 +154,11 @@ impl Gate {
     }
 
     #[cold]
-    fn look_up(&self, memo: &Memo, shown: Shown<'_>, peer: &Arc<Peer>, now: Instant) -> Admission {
+    fn look_up(&self, memo: &Memo, shown: Shown<'_>, peer: &Arc<Peer>, received: Instant) -> Admission {
         let credential = Credential::of(shown);
         let table = self.table.load();
-        let verified = match self.find(&table, &credential, now) {
+        // A call that has waited for its model was received long ago.
+        let verified = match self.find(&table, &credential, received.max(Instant::now())) {
             Found::Valid(identity) => {
                 let grant = Grant::new(identity, table.epoch, credential);
                 memo.set(&grant);
@@ -160,10 +168,12 @@ impl Gate {
             Found::Unknown { verified } => verified,
         };
         let enter = || {
-            let place = self.questions.place().ok_or(Cause::Busy)?;
+            let place = self.questions.place().ok_or(CredentialError::Busy)?;
             let key = (!verified).then(|| AddressKey::of(peer.address.ip()));
             match key {
-                Some(key) if !locked(&self.addresses).take(key, &table.failures) => Err(Cause::Address),
+                Some(key) if !locked(&self.failures).take(key, &table.failures) => {
+                    Err(CredentialError::Address)
+                }
                 _ => Ok((place, key)),
             }
         };
@@ -179,10 +189,14 @@ impl Gate {
             && let Some(identity) = table.key(&credential.digest)
         {
             let expired = identity.is_expired(now);
-            return if expired { Found::Invalid(Cause::Expired) } else { Found::Valid(identity.clone()) };
+            return if expired {
+                Found::Invalid(CredentialError::Expired)
+            } else {
+                Found::Valid(identity.clone())
+            };
         }
         if !credential.can_be_verified() {
-            return Found::Invalid(Cause::Unknown);
+            return Found::Invalid(CredentialError::Unknown);
         }
         let mut remembered = locked(&self.remembered);
         match remembered.get(&credential.identity()) {
@@ -207,15 +221,15 @@ impl Gate {
             let Some((principal, left)) = named else {
                 remembered.remove(&credential.identity());
                 return Err(match credential.kind {
-                    Kind::Token => Cause::Token,
-                    Kind::Certificate => Cause::Certificate,
+                    Kind::Token => CredentialError::Token,
+                    Kind::Certificate => CredentialError::Certificate,
                 });
             };
             let identity = Identity { principal: Arc::clone(principal), expires: end(left) };
             let verified = Verified { identity: identity.clone(), epoch: table.epoch };
             remembered.insert(credential.identity(), verified);
             if let Some(key) = question.charged {
-                locked(&self.addresses).give_back(key, &table.failures);
+                locked(&self.failures).give_back(key, &table.failures);
             }
             Ok((identity, table.epoch))
         });
@@ -245,10 +259,10 @@ impl Gate {
     /// The grant of the same credential by the present table.
     ///
     /// # Errors
-    /// `Cause`: the credential is not valid any more.
-    pub(crate) async fn renew(&self, grant: &Grant, peer: &Arc<Peer>) -> Result<Arc<Grant>, Cause> {
+    /// `CredentialError`: the credential is not valid any more.
+    pub(crate) async fn renew(&self, grant: &Grant, peer: &Arc<Peer>) -> Result<Arc<Grant>, CredentialError> {
         if grant.expires.is_some_and(|expires| Instant::now() >= expires) {
-            return Err(Cause::Expired);
+            return Err(CredentialError::Expired);
         }
         let mut place = None;
         loop {
@@ -263,7 +277,7 @@ impl Gate {
                 // While this waited, another stream of the credential may have asked.
                 place = self.questions.place_of_stream().await;
                 if place.is_none() {
-                    return Err(Cause::Busy);
+                    return Err(CredentialError::Busy);
                 }
                 continue;
             };
@@ -272,10 +286,15 @@ impl Gate {
         }
     }
 
-    /// Tells the control plane of a call that was refused for its credential, if it wants to know.
-    pub(crate) fn tell(&self, path: &str, peer: &Arc<Peer>) {
+    /// Tells the control plane of a call that was refused, if it wants to know.
+    pub(crate) fn tell(&self, path: &str, peer: &Arc<Peer>, principal: Option<&Principal>, refusal: Refusal) {
         if self.paths.audited.contains(path) {
-            self.events.refused(path, peer);
+            self.events.refused(|| RefusedCall {
+                path: path.to_owned(),
+                peer: Arc::clone(peer),
+                principal: principal.map(|principal| Arc::clone(&principal.name)),
+                refusal,
+            });
         }
     }
 

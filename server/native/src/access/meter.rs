@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
-use crate::access::gcra::Gcra;
+use crate::access::rate::Gcra;
 use crate::access::share::{self, ActiveWeights, ThreadShare, Usage};
 
 /// Keeps what all threads write from the cache lines of others.

@@ -35,7 +35,6 @@ impl Meters {
     /// are missing as before, and not as much time.
     pub(crate) fn principal(&self, name: Arc<str>, predict: Patterns, limits: Limits) -> Principal {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.retain(|_, entry| entry.meter.strong_count() > 0);
         let entry = entries.entry(Arc::clone(&name));
         let entry = entry.or_insert_with(|| Entry { meter: Weak::new(), rates: [None; 2] });
         let meter = entry.meter.upgrade().unwrap_or_else(|| {
@@ -57,12 +56,17 @@ impl Meters {
         Principal { name, predict, limits, meter }
     }
 
+    /// Forgets the names of which there is no principal any more.
+    pub(crate) fn sweep(&self) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.retain(|_, entry| entry.meter.strong_count() > 0);
+    }
+
     /// The names that have a meter.
     #[cfg(test)]
     fn names(&self) -> usize {
-        let mut entries = self.entries.lock().unwrap();
-        entries.retain(|_, entry| entry.meter.strong_count() > 0);
-        entries.len()
+        self.sweep();
+        self.entries.lock().unwrap().len()
     }
 }
 

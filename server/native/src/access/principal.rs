@@ -126,7 +126,8 @@ impl Principal {
         Duration::from_nanos(wait_ns)
     }
 
-    /// Counts a call as open, where the principal has a limit of open calls.
+    /// Counts a call as open, where the principal has a limit of open calls. A refusal uses the time of the thread,
+    /// too.
     ///
     /// # Errors
     /// The time after which the caller may try again: as many are open as may be.
@@ -139,6 +140,7 @@ impl Principal {
             return Ok(open);
         }
         self.meter.refuse(worker, Cause::InFlight);
+        self.charge_call(worker, Instant::now(), 0);
         Err(RETRY_IN_FLIGHT)
     }
 
@@ -268,6 +270,18 @@ mod tests {
             (shop.meter.open.0.load(Relaxed), shop.meter.counts().2[Cause::InFlight as usize]),
             (0, 2)
         );
+    }
+
+    #[test]
+    fn calls_that_are_refused_since_others_are_open_use_the_time_of_the_thread() {
+        let meters = Meters::new(1, 1);
+        let shop = principal(&meters, "shop", Limits { in_flight: Some(0), ..Limits::default() });
+        let game = principal(&meters, "game", Limits::default());
+        let (now, behind) = (Instant::now(), Duration::from_millis(100));
+        game.charge_call(0, now, 0);
+        (0..9).for_each(|_| assert!(shop.open(0).is_err()));
+        assert_eq!(shop.standing(0, now, behind), Standing::Above);
+        assert_eq!(game.standing(0, now, behind), Standing::Below);
     }
 
     #[test]

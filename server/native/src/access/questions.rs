@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use crate::access::addresses::AddressKey;
 use crate::access::credential::{Credential, Digest, Kind};
+use crate::access::credential_error::CredentialError;
+use crate::access::failure_limit::AddressKey;
 use crate::access::grant::Grant;
-use crate::access::refusal::Cause;
 use crate::access::table::Identity;
 use crate::bridge::events::Events;
 use crate::transport::context::Peer;
@@ -22,7 +22,7 @@ const CALL_QUESTIONS: usize = 256;
 const STREAM_QUESTIONS: usize = 64;
 
 /// Who has a credential, and the epoch of the table that says so.
-type Answer = Result<(Identity, u64), Cause>;
+type Answer = Result<(Identity, u64), CredentialError>;
 
 /// The place of a question among those that may be open.
 pub(super) type Place = OwnedSemaphorePermit;
@@ -64,11 +64,12 @@ impl Asked {
     /// Waits for the answer: the grant of the credential.
     ///
     /// # Errors
-    /// `Cause`: the credential is not valid.
-    pub(crate) async fn answer(mut self) -> Result<Arc<Grant>, Cause> {
+    /// `CredentialError`: the credential is not valid.
+    pub(crate) async fn answer(mut self) -> Result<Arc<Grant>, CredentialError> {
         let answer = self.answer.wait_for(Option::is_some).await;
         // Without an answer, the engine has stopped.
-        let (identity, epoch) = answer.ok().and_then(|answer| answer.clone()).unwrap_or(Err(Cause::Busy))?;
+        let (identity, epoch) =
+            answer.ok().and_then(|answer| answer.clone()).unwrap_or(Err(CredentialError::Busy))?;
         Ok(Grant::new(identity, epoch, self.credential))
     }
 }
@@ -102,14 +103,14 @@ impl Questions {
     /// and the address for which it counts as a failure.
     ///
     /// # Errors
-    /// `Cause`: there is no place.
+    /// `CredentialError`: there is no place.
     pub(super) fn ask(
         &self,
         credential: Credential,
         peer: &Arc<Peer>,
         epoch: u64,
-        enter: impl FnOnce() -> Result<(Place, Option<AddressKey>), Cause>,
-    ) -> Result<Asked, Cause> {
+        enter: impl FnOnce() -> Result<(Place, Option<AddressKey>), CredentialError>,
+    ) -> Result<Asked, CredentialError> {
         let mut open = self.open();
         let asked = open.numbers.get(&credential.identity()).and_then(|number| open.questions.get(number));
         if let Some(question) = asked {

@@ -157,8 +157,13 @@ impl ThreadShare {
 
     /// How a principal that was just charged stands.
     pub(crate) fn standing(&self, usage: &Usage, weight: u32, now_ns: u64) -> Standing {
-        let used = usage.recent(now_ns) * self.weights.sum(window(now_ns));
-        let share = self.usage.recent(now_ns) * f64::from(weight);
+        let (own, all) = (usage.recent(now_ns), self.usage.recent(now_ns));
+        if own >= all {
+            // It is alone, whatever its weight was when that was added to the sum.
+            return Standing::Fair;
+        }
+        let used = own * self.weights.sum(window(now_ns));
+        let share = all * f64::from(weight);
         if used > share * SLACK {
             Standing::Above
         } else if used * SLACK < share {
@@ -232,6 +237,8 @@ mod tests {
         for now in (0..3000).map(|ms| ms * MS) {
             thread.charge(&shop, 250, now, MS);
             assert_eq!(thread.standing(&shop, 250, now), Standing::Fair);
+            // Also right after the access file has changed its weight.
+            assert_eq!(thread.standing(&shop, 100, now), Standing::Fair);
         }
     }
 

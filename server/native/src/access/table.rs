@@ -59,7 +59,8 @@ impl Table {
         Self::new(Vec::new(), [], Rate::new(1.0, 1.0), HashSet::new())
     }
 
-    /// Who has an API key.
+    /// Who has an API key. This is not compared in constant time, and need not be: what a caller can steer is the
+    /// key and not its SHA-256, so the time of the search tells nothing of another key.
     pub(crate) fn key(&self, digest: &Digest) -> Option<&Identity> {
         self.keys.get(digest)
     }

@@ -39,10 +39,27 @@ pub(crate) enum Event {
     Ask { id: u64, origin: Option<Origin>, question: Box<Question> },
     /// A credential has to be verified: a bearer token, or a certificate in DER.
     Verify { id: u64, certificate: bool, value: Bytes, peer: Arc<Peer> },
-    /// A call was refused for its credential. Behind it `left_out` more were, which are not told.
-    Refused { path: String, peer: Arc<Peer>, left_out: u64 },
+    /// A call was refused before the control plane heard of it. Behind it `left_out` more were, which are not told.
+    Refused { call: RefusedCall, left_out: u64 },
     /// A fault of the server, for the log.
     Fault { method: &'static str, text: String },
+}
+
+/// A call that was refused before the control plane heard of it.
+pub(crate) struct RefusedCall {
+    pub path: String,
+    pub peer: Arc<Peer>,
+    /// The name of who calls, if that was found out.
+    pub principal: Option<Arc<str>>,
+    pub refusal: Refusal,
+}
+
+/// What the caller of a refused call is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    Unauthenticated,
+    TooManyInFlight,
+    CallerLimit,
 }
 
 /// A command of the control plane to a control call.
@@ -101,12 +118,11 @@ impl EventQueue {
         }
     }
 
-    fn push_refusal(&mut self, path: &str, peer: &Arc<Peer>) {
+    fn push_refusal(&mut self, call: impl FnOnce() -> RefusedCall) {
         if self.refusals < MAX_FAULTS {
             self.refusals += 1;
             self.last_refusal = self.events.len();
-            let (path, peer) = (path.to_owned(), Arc::clone(peer));
-            self.events.push(Queued::Event(Event::Refused { path, peer, left_out: 0 }));
+            self.events.push(Queued::Event(Event::Refused { call: call(), left_out: 0 }));
         } else if let Some(Queued::Event(Event::Refused { left_out, .. })) =
             self.events.get_mut(self.last_refusal)
         {
@@ -203,9 +219,9 @@ impl Events {
         id
     }
 
-    /// Tells the control plane of a call that was refused for its credential.
-    pub(crate) fn refused(&self, path: &str, peer: &Arc<Peer>) {
-        self.change(locked(&self.queue), |queue| queue.push_refusal(path, peer));
+    /// Tells the control plane of a call that was refused.
+    pub(crate) fn refused(&self, call: impl FnOnce() -> RefusedCall) {
+        self.change(locked(&self.queue), |queue| queue.push_refusal(call));
     }
 
     /// Reports a panic. Never waits: a panic of a thread that has the queue locked is not reported.
@@ -375,7 +391,12 @@ mod tests {
         let peer = context(0).peer;
         for _ in 0..2 {
             for number in 0..MAX_FAULTS + 1000 {
-                events.refused(&format!("/s/{number}"), &peer);
+                events.refused(|| RefusedCall {
+                    path: format!("/s/{number}"),
+                    peer: Arc::clone(&peer),
+                    principal: None,
+                    refusal: Refusal::Unauthenticated,
+                });
             }
             events.fault("Predict", "the model fails");
             let taken = events.take();

@@ -4,13 +4,16 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+use crate::access::principal::Principal;
 use crate::calls::Worker;
 use crate::transport::grpc::{DeliveryError, Responder};
 use crate::transport::gzip;
 
-/// An answer as it is sent to a message that came in gzip or not; a long one is compressed in a thread.
+/// An answer as it is sent to a message that came in gzip or not; a long one is compressed in a thread, in the turn of
+/// the principal that called.
 pub(crate) async fn compress(
     worker: &Worker,
+    principal: Option<&Principal>,
     deadline: Option<Instant>,
     compressed: bool,
     answer: Vec<u8>,
@@ -23,7 +26,7 @@ pub(crate) async fn compress(
         return Ok(gzip::deflate(answer));
     }
     let (sender, deflated) = oneshot::channel();
-    worker.pool.run(move || {
+    worker.pool.run(principal, move || {
         if !sender.is_closed() {
             let _ = sender.send(gzip::deflate(answer));
         }

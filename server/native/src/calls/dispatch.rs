@@ -6,11 +6,12 @@ use std::time::Instant;
 
 use tokio::task::spawn_local;
 
+use crate::access::credential_error::CredentialError;
 use crate::access::gate::Admission;
 use crate::access::grant::{Grant, Memo};
 use crate::access::principal::Principal;
 use crate::access::questions::Asked;
-use crate::access::refusal::Cause;
+use crate::bridge::events::Refusal;
 use crate::calls::request_messages::{CallError, RequestMessages};
 use crate::calls::unary::Unary;
 use crate::calls::{Worker, forward, stream, typed_paths, unary};
@@ -51,7 +52,7 @@ pub(crate) fn begin<'a>(
 }
 
 /// What the control plane has said of a call's credential, or why the call ended before.
-type Answer = Result<Result<Arc<Grant>, Cause>, DeliveryError>;
+type Answer = Result<Result<Arc<Grant>, CredentialError>, DeliveryError>;
 
 /// What every call passes before a message of it is read: predictions and control calls, unary and streams.
 ///
@@ -80,9 +81,9 @@ fn admit(
         Admission::Known(grant) => Admitted::GoesOn(Some(grant)),
         Admission::Ask(asked) => Admitted::Asks(asked),
         Admission::Refused(cause) => {
-            if cause != Cause::Busy {
-                gate.tell(context.path, context.peer);
-            }
+            let busy = cause == CredentialError::Busy;
+            let refusal = if busy { Refusal::TooManyInFlight } else { Refusal::Unauthenticated };
+            gate.tell(context.path, context.peer, None, refusal);
             Admitted::Ends(worker.refusal(gate, cause).into())
         }
     }
@@ -191,7 +192,8 @@ fn begin_one(
     let context = CallContext { deadline, ..context };
     let in_time = if context.is_expired() { Err(DeliveryError::Expired.into()) } else { Ok(()) };
     let max_message_bytes = worker.predictor.scorer.limits.max_message_bytes;
-    let messages = |body, unary| RequestMessages::new(body, max_message_bytes, gzip, unary);
+    let inflates = if gzip { grant.clone() } else { None };
+    let messages = |body, unary| RequestMessages::new(body, max_message_bytes, gzip, inflates, unary);
     let (method, typed) = match handler {
         Handler::Prediction(method) => (method, None),
         Handler::Typed(method, service) => {
@@ -208,7 +210,12 @@ fn begin_one(
                     let (context, messages) = (context.to_owned_context(principal), messages(body, false));
                     forward::begin(worker, context, (grant, open), messages, responder);
                 }
-                Err(error) => forward::end(Err(error), responder),
+                Err(error) => {
+                    if let (CallError::Failed(_), Some(gate)) = (&error, &worker.gate) {
+                        gate.tell(context.path, context.peer, principal, Refusal::CallerLimit);
+                    }
+                    forward::end(Err(error), responder);
+                }
             }
             return None;
         }

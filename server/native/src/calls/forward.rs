@@ -6,7 +6,7 @@ use tokio::task::spawn_local;
 
 use crate::access::grant::Grant;
 use crate::access::principal::OpenCall;
-use crate::bridge::events::Command;
+use crate::bridge::events::{Command, Refusal};
 use crate::calls::compression::compress;
 use crate::calls::request_messages::{CallError, RequestMessages};
 use crate::calls::{Worker, send};
@@ -28,24 +28,24 @@ pub(crate) fn begin(
     responder: Responder,
 ) {
     let worker = Arc::clone(worker);
-    // What a unary call may do was decided when it began.
-    let lasts = worker.gate.as_ref().is_some_and(|gate| gate.paths.streams.contains(&context.path));
-    let grant = grant.filter(|_| lasts);
+    let streams = worker.gate.as_ref().is_some_and(|gate| gate.paths.streams.contains(&context.path));
     drop(spawn_local(async move {
         let _open = open;
-        run(&worker, context, grant, messages, responder).await;
+        run(&worker, context, (grant, streams), messages, responder).await;
     }));
 }
 
-/// Hands a call to the control plane, and carries what it says. With a grant, the call ends with its credential.
+/// Hands a call to the control plane, and carries what it says. A call ends with its credential: a stream at any
+/// time, a unary call until its request has ended. What a unary call may do is decided then.
 async fn run(
     worker: &Worker,
     context: OwnedContext,
-    mut grant: Option<Arc<Grant>>,
+    (mut grant, streams): (Option<Arc<Grant>>, bool),
     mut messages: RequestMessages,
     mut responder: Responder,
 ) {
     let (deadline, peer) = (context.deadline, Arc::clone(&context.peer));
+    let (path, principal) = (context.path.clone(), context.principal.clone());
     let mut call = worker.events.open(context);
     let ended: Result<Option<RpcError>, CallError> = async {
         let (mut wanted, mut compressed) = (false, false);
@@ -63,12 +63,21 @@ async fn run(
             let command = match responder.wait_for(deadline, next).await? {
                 Next::Command(command) => command,
                 Next::Renew => {
-                    responder.wait_for(deadline, worker.renew(&mut grant, &peer)).await??;
+                    let mut renewed = responder.wait_for(deadline, worker.renew(&mut grant, &peer)).await?;
+                    if grant.as_ref().map(|grant| &grant.principal.name) != principal.as_ref() {
+                        // The control plane was told who calls when the call began.
+                        renewed = renewed.and(Err(worker.errors().unauthenticated.clone()));
+                    }
+                    if let (Err(_), Some(gate)) = (&renewed, &worker.gate) {
+                        gate.tell(&path, &peer, None, Refusal::Unauthenticated);
+                    }
+                    renewed?;
                     continue;
                 }
                 Next::Message(message) => {
                     let message = message?;
                     compressed = message.as_ref().map_or(compressed, |message| message.compressed);
+                    grant = grant.filter(|_| streams || message.is_some());
                     call.deliver(message.map(|message| message.bytes));
                     wanted = false;
                     continue;
@@ -77,7 +86,8 @@ async fn run(
             match command {
                 Some(Command::Want) => wanted = true,
                 Some(Command::Send(data)) => {
-                    let message = compress(worker, deadline, compressed, frame(&data), &mut responder).await?;
+                    let answer = frame(&data);
+                    let message = compress(worker, None, deadline, compressed, answer, &mut responder).await?;
                     send(&mut responder, deadline, message.into()).await?;
                 }
                 Some(Command::Finish(failed)) => return Ok(failed),

@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::access::credential_error::CredentialError;
 use crate::access::gate::Gate;
 use crate::access::grant::Grant;
 use crate::access::principal::{OpenCall, Principal};
-use crate::access::refusal::Cause;
 use crate::bridge::events::Events;
 use crate::calls::request_messages::CallError;
 use crate::encodings::message::nanoseconds;
@@ -51,10 +51,14 @@ impl Worker {
     }
 
     /// The error of a call that is refused for its credential, or of a stream that ends for it. Counts it.
-    fn refusal(&self, gate: &Gate, cause: Cause) -> RpcError {
+    fn refusal(&self, gate: &Gate, cause: CredentialError) -> RpcError {
         gate.refusals.add(cause);
         let errors = self.errors();
-        if cause == Cause::Busy { errors.too_many_in_flight.clone() } else { errors.unauthenticated.clone() }
+        if cause == CredentialError::Busy {
+            errors.too_many_in_flight.clone()
+        } else {
+            errors.unauthenticated.clone()
+        }
     }
 
     /// Whether the credential of a call is still valid, as far as is known.
@@ -98,8 +102,13 @@ impl Worker {
     /// `RpcError`: there is none left, or as many are open as may be.
     fn take_control(&self, principal: Option<&Principal>) -> Result<OpenCall, RpcError> {
         let open = self.open(principal)?;
-        let taken = principal.map_or(Ok(()), |principal| principal.take_call(self.index, Instant::now()));
-        taken.map(|()| open).map_err(|wait| self.errors().caller_limit.with_retry(wait))
+        if let Some(principal) = principal {
+            let now = Instant::now();
+            principal.charge_call(self.index, now, 0);
+            let taken = principal.take_call(self.index, now);
+            taken.map_err(|wait| self.errors().caller_limit.with_retry(wait))?;
+        }
+        Ok(open)
     }
 
     /// Counts a call, or a message of a stream, as answered, or as failed for a reason. It lasted `from` the

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::sync::oneshot;
 
+use crate::access::grant::Grant;
 use crate::predict::pool::Pool;
 use crate::protocol::status::{self, RpcError};
 use crate::rows::runner::MAX_SHARED_ROWS;
@@ -46,6 +47,8 @@ pub(crate) struct RequestMessages {
     body: RequestBody,
     reader: MessageReader,
     max_message_bytes: usize,
+    /// Who calls, in whose turn messages are inflated; there is one only where messages may be in gzip.
+    grant: Option<Arc<Grant>>,
     /// Whether the request is incomplete until it ends: a unary call has to send its message.
     awaits_message: bool,
     /// A message that a thread of the pool is inflating.
@@ -56,9 +59,15 @@ pub(crate) struct RequestMessages {
 
 impl RequestMessages {
     /// The messages of a call; `unary` where the call has one message.
-    pub(crate) fn new(body: RequestBody, max_message_bytes: usize, gzip: bool, unary: bool) -> Self {
+    pub(crate) fn new(
+        body: RequestBody,
+        max_message_bytes: usize,
+        gzip: bool,
+        grant: Option<Arc<Grant>>,
+        unary: bool,
+    ) -> Self {
         let reader = MessageReader::new(max_message_bytes, gzip);
-        Self { body, reader, max_message_bytes, awaits_message: unary, inflating: None, only: None }
+        Self { body, reader, max_message_bytes, grant, awaits_message: unary, inflating: None, only: None }
     }
 
     /// The next message; `None` at the end.
@@ -111,7 +120,7 @@ impl RequestMessages {
         }
         let (sender, inflated) = oneshot::channel();
         self.inflating = Some(inflated);
-        pool.run(move || {
+        pool.run(self.grant.as_ref().map(|grant| &*grant.principal), move || {
             let _held = compressed.reservation;
             let whole = loop {
                 // A caller that went away needs none of it.

@@ -61,7 +61,8 @@ pub(crate) async fn resolve(
     loop {
         let pending = match outcome {
             Outcome::Answered(answer) => {
-                return Ok(Ok(compress(worker, deadline, compressed, answer, responder).await?));
+                let principal = call.principal();
+                return Ok(Ok(compress(worker, principal, deadline, compressed, answer, responder).await?));
             }
             Outcome::Failed(error) => return Ok(Err(error)),
             Outcome::Pending(pending) => pending,
@@ -124,7 +125,7 @@ async fn score_batch(worker: &Worker, method: &'static Method, batch: Batch) -> 
     let (sender, scored) = oneshot::channel();
     let predictor = Arc::clone(&worker.predictor);
     let (call, cost_ns) = (batch.call.clone(), batch.cost_ns);
-    worker.pool.run_for(call.principal(), cost_ns, move || {
+    worker.pool.run_at_cost(call.principal(), cost_ns, move || {
         if sender.is_closed() {
             return;
         }

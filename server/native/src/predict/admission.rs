@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::access::share::Standing;
-use crate::predict::budget::Permit;
+use crate::predict::budget::{Budget, Permit};
 use crate::predict::call::Call;
 use crate::predict::outcome::{Forwarded, Outcome, Pending};
 use crate::predict::pipeline::{Predictor, Turn};
@@ -67,15 +67,23 @@ impl Predictor {
     /// # Errors
     /// `RpcError`: all are taken, or the principal has its share of them.
     pub(super) fn enter(&self, worker: usize, call: &Call, now: Instant) -> Result<Permit, RpcError> {
-        let (in_flight, principal) = (&self.budgets.in_flight, call.principal());
-        if let Some(principal) = principal
-            && !principal.may_wait(now, in_flight.used(), in_flight.limit)
-        {
-            principal.refuse_place(worker);
-            return Err(self.scorer.errors.over_share.clone());
-        }
-        let permit = in_flight.enter_for(principal.map(|principal| &principal.meter));
+        let in_flight = &self.budgets.in_flight;
+        self.check_share(worker, call, now, in_flight)?;
+        let permit = in_flight.enter_for(call.principal().map(|principal| &principal.meter));
         permit.ok_or_else(|| self.scorer.errors.too_many_in_flight.clone())
+    }
+
+    /// Checks that the principal has less than its share of the places of a budget.
+    ///
+    /// # Errors
+    /// `RpcError`: it has its share.
+    fn check_share(&self, worker: usize, call: &Call, now: Instant, budget: &Budget) -> Result<(), RpcError> {
+        let Some(principal) = call.principal() else { return Ok(()) };
+        if principal.may_wait(now, budget.used(), budget.limit) {
+            return Ok(());
+        }
+        principal.refuse_place(worker);
+        Err(self.scorer.errors.over_share.clone())
     }
 
     /// Forwards a message to the control plane; `in_flight` is there where it counts as such already.
@@ -87,11 +95,14 @@ impl Predictor {
         call: &Call,
         in_flight: Option<Permit>,
     ) -> Outcome {
-        let forwarded = self.budgets.forwarded.enter();
-        let Some(forwarded) = forwarded else {
+        let (budget, now) = (&self.budgets.forwarded, Instant::now());
+        if let Err(error) = self.check_share(worker, call, now, budget) {
+            return Outcome::Failed(error);
+        }
+        let Some(forwarded) = budget.enter() else {
             return Outcome::Failed(self.scorer.errors.too_many_in_flight.clone());
         };
-        match in_flight.map_or_else(|| self.enter(worker, call, Instant::now()), Ok) {
+        match in_flight.map_or_else(|| self.enter(worker, call, now), Ok) {
             Ok(in_flight) => {
                 let (message, permits) = (message.clone(), [forwarded, in_flight]);
                 Outcome::Pending(Pending::Forward(Box::new(Forwarded { path, message, permits })))

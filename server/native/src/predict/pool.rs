@@ -116,13 +116,13 @@ impl Pool {
         Ok(Self { shared, backlog: Arc::clone(backlog), threads: Mutex::new(started) })
     }
 
-    /// Runs a task of nobody's in one of the threads.
-    pub(crate) fn run(&self, task: impl FnOnce() + Send + 'static) {
-        self.run_for(None, self.backlog.cost_ns(), task);
+    /// Runs a task of a principal, or of nobody, in one of the threads. The task is expected to cost what others did.
+    pub(crate) fn run(&self, principal: Option<&Principal>, task: impl FnOnce() + Send + 'static) {
+        self.run_at_cost(principal, self.backlog.cost_ns(), task);
     }
 
-    /// Runs a task of a principal in one of the threads. The task is expected to cost so much.
-    pub(crate) fn run_for(
+    /// Runs a task of a principal, or of nobody, in one of the threads. The task is expected to cost so much.
+    pub(crate) fn run_at_cost(
         &self,
         principal: Option<&Principal>,
         cost_ns: u64,
@@ -240,13 +240,13 @@ mod tests {
         let backlog = Arc::new(Backlog::new());
         let pool = Pool::new(1, &backlog).unwrap();
         let (sender, result) = channel::<()>();
-        pool.run(move || {
+        pool.run(None, move || {
             let _dropped = sender;
             panic!("a fault of the task");
         });
         assert!(result.recv().is_err());
         let (sender, result) = channel();
-        pool.run(move || sender.send(7).unwrap());
+        pool.run(None, move || sender.send(7).unwrap());
         assert_eq!(result.recv(), Ok(7));
         pool.close();
         assert_eq!(backlog.waiting(), 0);

@@ -92,6 +92,7 @@ pub(super) struct TableParts {
 
 impl TableParts {
     pub(super) fn table(self, meters: &Meters) -> Table {
+        meters.sweep();
         let principals = self.principals.into_iter().map(|parts| Arc::new(parts.principal(meters))).collect();
         let keys =
             self.keys.into_iter().map(|(digest, principal, left)| (digest, principal, gate::end(left)));

@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
-use crate::bridge::events::Event;
+use crate::bridge::events::{Event, Refusal, RefusedCall};
 use crate::bridge::question::Problem;
 use crate::python::tracing::span_context;
 use crate::transport::context::{OwnedContext, Peer};
@@ -19,8 +19,15 @@ pub(super) fn event_tuple(py: Python<'_>, event: Event) -> PyResult<Bound<'_, Py
             let kind = if certificate { "certificate" } else { "token" };
             ("verify", id, (kind, PyBytes::new(py, &value), peer_tuple(py, &peer))).into_pyobject(py)
         }
-        Event::Refused { path, peer, left_out } => {
-            ("refused", 0, (path, peer_tuple(py, &peer), left_out)).into_pyobject(py)
+        Event::Refused { call, left_out } => {
+            let RefusedCall { path, peer, principal, refusal } = call;
+            let failure = match refusal {
+                Refusal::Unauthenticated => "unauthenticated",
+                Refusal::TooManyInFlight => "too_many_in_flight",
+                Refusal::CallerLimit => "caller_limit",
+            };
+            let peer = peer_tuple(py, &peer);
+            ("refused", 0, (path, peer, principal.as_deref(), failure, left_out)).into_pyobject(py)
         }
         Event::Fault { method, text } => ("fault", 0, (method, text)).into_pyobject(py),
         Event::Ask { id, origin, question } => {

@@ -22,8 +22,10 @@ from scorewire_server.engine.access import (
     Rate,
     Right,
 )
+from scorewire_server.engine.interpreted.failures import caller_limit, too_many_in_flight, unauthenticated
 from scorewire_server.engine.peer import Peer
 from scorewire_server.engine.port import ControlMethod, StreamMethod
+from scorewire_server.errors import CallError
 
 
 def access_parts(options: AccessOptions, control: Iterable[ControlMethod]) -> scorewire_native.AccessParts:
@@ -73,9 +75,10 @@ def _seconds_left(grant: Grant) -> float | None:
 class NativeAccess:
     """Answers the extension's questions; to be used from one event loop."""
 
-    def __init__(self, native: scorewire_native.Engine, options: AccessOptions) -> None:
+    def __init__(self, native: scorewire_native.Engine, options: AccessOptions, max_in_flight: int) -> None:
         self._native = native
         self._options = options
+        self._max_in_flight = max_in_flight
         self._principals = options.table.principals
         self._tasks: set[asyncio.Task[Grant | None]] = set()
         self.use(options.table)
@@ -114,10 +117,20 @@ class NativeAccess:
 
     def refused(self, refusal: scorewire_native.Refusal) -> None:
         """Tell that a call of an audited path was refused."""
-        path, peer, left_out = refusal
-        self._options.refused(path, Peer(*peer))
+        path, peer, name, failure, left_out = refusal
+        principal = None if name is None else self.principal(name) or Principal(name)
+        self._options.refused(path, Peer(*peer), principal, self._error(failure))
         if left_out:
             logger().warning("more refused calls came at once and are not told one by one", calls=left_out)
+
+    def _error(self, failure: scorewire_native.RefusalFailure) -> CallError:
+        match failure:
+            case "unauthenticated":
+                return unauthenticated()
+            case "too_many_in_flight":
+                return too_many_in_flight(self._max_in_flight)
+            case "caller_limit":
+                return caller_limit(0)
 
     async def close(self) -> None:
         """Cancel the verifications that are under way; for an engine that has stopped."""

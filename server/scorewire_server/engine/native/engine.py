@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 import scorewire_native
 from scorewire_contract.service.logs import log_fault
 from scorewire_contract.service.start import StartError
-from scorewire_server.engine.access import AccessOptions, AccessTable
+from scorewire_server.engine.access import AccessOptions, AccessTable, Principal
 from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.encodings.methods import TENSOR_METHODS, PredictionMethod
 from scorewire_server.engine.encodings.positional import malformed
@@ -130,7 +130,7 @@ class NativeEngine:
         self._sources = NativeSources(self._native)
         lanes = None if records is None else record_lanes(self._native, self._sources, records.start)
         self._traces = None if traces is None else NativeTraces(self._native, traces)
-        self._access = None if access is None else NativeAccess(self._native, access)
+        self._access = None if access is None else NativeAccess(self._native, access, settings.max_in_flight)
         self._predictor = Predictor(
             Limits.of(settings),
             NativePool(self._native),
@@ -229,6 +229,10 @@ class NativeEngine:
         if self._access is None:
             raise ValueError("the engine was made without access")
         self._access.use(table)
+
+    def count_denied(self, principal: Principal) -> None:
+        """Count a control call that was refused for a missing right."""
+        self._native.count_denied(principal.name)
 
     def in_use(self, version: LoadedVersion) -> bool:
         """Whether a call or a copy for a shadow still uses a version."""

@@ -17,7 +17,7 @@ from scorewire_server.engine.interpreted.limits import CallerLimits, Gcra
 from scorewire_server.engine.peer import Peer
 from scorewire_server.engine.reference.authentication import Authentication, may_ask
 from scorewire_server.engine.reference.open_streams import OpenStream
-from scorewire_server.errors import CallError, UnauthenticatedError
+from scorewire_server.errors import CallError, TooManyInFlightError, UnauthenticatedError
 
 # How many streams at one time find out again who calls.
 _CHECKS = 64
@@ -74,11 +74,12 @@ class Admission:
         if self._authentication is not None:
             await self._authentication.close()
 
-    async def admit(self, context: CallContext) -> Grant | None:
+    async def admit(self, context: CallContext, *, again: bool = False) -> Grant | None:
         """Let a call in, or refuse it.
 
         Every call of the reference engine passes here before its first message is read:
-        predictions and control calls, unary calls and streams. Every check of a call's
+        predictions and control calls, unary calls and streams. A unary call passes again
+        when its request has ended, which may be long after it began. Every check of a call's
         method, metadata, peer or deadline belongs here. The limit of messages in flight
         does not, since each message of a stream counts: the predictor has it.
 
@@ -93,9 +94,11 @@ class Admission:
         """
         try:
             self._refuse_revoked(context.peer)
-            grant = None if self._authentication is None else await self._authentication.grant(context)
-        except UnauthenticatedError:
-            self._tell(context)
+            grant = None
+            if self._authentication is not None:
+                grant = await self._authentication.grant(context, again=again)
+        except (UnauthenticatedError, TooManyInFlightError) as error:
+            self.tell(context, error)
             raise
         if grant is not None:
             self._check_typed(context.method, grant.principal)
@@ -103,6 +106,20 @@ class Admission:
         if context.expired:
             raise expired()
         return grant
+
+    def tell(self, context: CallContext, error: CallError) -> None:
+        """Tell the control plane of a call that was refused, if it wants to know."""
+        if self._access is None or context.method not in self._access.audited:
+            return
+        if self._told.take(_TOLD, monotonic_ns()):
+            self._untold += 1
+            return
+        self._access.refused(context.method, context.peer, context.principal, error)
+        if self._untold:
+            logger().warning(
+                "more refused calls came at once and are not told one by one", calls=self._untold
+            )
+            self._untold = 0
 
     @contextmanager
     def opened(self, context: CallContext, grant: Grant | None) -> Iterator[OpenStream]:
@@ -135,19 +152,6 @@ class Admission:
             if self._callers is not None:
                 self._callers.deny(principal)
             raise permission_denied()
-
-    def _tell(self, context: CallContext) -> None:
-        if self._access is None or context.method not in self._access.audited:
-            return
-        if self._told.take(_TOLD, monotonic_ns()):
-            self._untold += 1
-            return
-        self._access.refused(context.method, context.peer)
-        if self._untold:
-            logger().warning(
-                "more refused calls came at once and are not told one by one", calls=self._untold
-            )
-            self._untold = 0
 
     def _check_streams(self, authentication: Authentication) -> None:
         """Find out again who has the open streams, some at one time."""

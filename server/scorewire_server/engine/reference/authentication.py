@@ -77,7 +77,7 @@ class Authentication:
         """Find grants by a new table, from this call on."""
         self._table = table
         self._keys = {digest: (digest, grant) for digest, grant in table.keys.items()}
-        self._failures.rate = table.failures
+        self._failures.use(table.failures)
         # Each token and certificate is verified again when it is next shown.
         self._epoch += 1
 
@@ -93,8 +93,8 @@ class Authentication:
 
         Args:
             context: the call.
-            again: whether the call is a stream, of which the credential was valid before. Then it is verified
-                however many others are.
+            again: whether the credential of the call was valid before. Then it is verified however many
+                others are.
 
         Raises:
             UnauthenticatedError: the call shows no valid credential.

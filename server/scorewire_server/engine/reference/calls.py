@@ -100,8 +100,8 @@ class Calls(grpc.GenericRpcHandler):
     def _prediction(self, method: PredictionMethod) -> _Handler:
         predictor = self._predictor
 
-        async def answer(messages: Messages, context: CallContext) -> bytes:
-            return await predictor.answer(method, context, await messages.read_only(), messages.hold)
+        async def answer(data: bytes, context: CallContext, messages: Messages) -> bytes:
+            return await predictor.answer(method, context, data, messages.hold)
 
         async def answer_all(messages: Messages, stream: OpenStream) -> AsyncIterator[bytes]:
             predictor.counts.streams += 1
@@ -124,8 +124,8 @@ class Calls(grpc.GenericRpcHandler):
             )
         handler = method.handler
 
-        async def answer(messages: Messages, context: CallContext) -> bytes:
-            return await handler(await messages.read_only(), context)
+        async def answer(data: bytes, context: CallContext, _: Messages) -> bytes:
+            return await handler(data, context)
 
         return self._unary(method.path, answer)
 
@@ -179,7 +179,7 @@ class Calls(grpc.GenericRpcHandler):
     def _unary(
         self,
         path: str,
-        answer: Callable[[Messages, CallContext], Awaitable[bytes]],
+        answer: Callable[[bytes, CallContext, Messages], Awaitable[bytes]],
         prediction: PredictionMethod | None = None,
     ) -> _Handler:
         async def handle(_: object, servicer: _Servicer) -> bytes:
@@ -189,7 +189,10 @@ class Calls(grpc.GenericRpcHandler):
                     context, _ = await self._admit(context, prediction)
                     messages = self._messages(servicer)
                     with self._open(context, prediction):
-                        return messages.write(await answer(messages, context))
+                        data = await messages.read_only()
+                        # The message may come long after the credential.
+                        context, _ = await self._admit(context, prediction, again=True)
+                        return messages.write(await answer(data, context, messages))
             except Exception as error:
                 await _abort(servicer, prediction.counted_as if prediction else path, error)
 
@@ -241,9 +244,9 @@ class Calls(grpc.GenericRpcHandler):
             yield
 
     async def _admit(
-        self, context: CallContext, prediction: PredictionMethod | None
+        self, context: CallContext, prediction: PredictionMethod | None, *, again: bool = False
     ) -> tuple[CallContext, Grant | None]:
-        """Admit a call; a refused prediction counts as a failed one.
+        """Admit a call, or admit it `again`; a refused prediction counts as a failed one.
 
         Returns:
             The context with who calls, and the grant.
@@ -252,7 +255,7 @@ class Calls(grpc.GenericRpcHandler):
             CallError: the call is not admitted.
         """
         try:
-            grant = await self._admission.admit(context)
+            grant = await self._admission.admit(context, again=again)
             return context if grant is None else context.identified(grant.principal), grant
         except CallError as error:
             if prediction is not None:
@@ -279,6 +282,8 @@ class Calls(grpc.GenericRpcHandler):
                 except CallError as error:
                     if prediction is not None:
                         self._predictor.refuse(prediction, context, error)
+                    else:
+                        self._admission.tell(context, error)
                     raise
             yield
 

@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 from grpc import aio
 
-from scorewire_server.engine.access import AccessOptions, AccessTable
+from scorewire_server.engine.access import AccessOptions, AccessTable, Principal
 from scorewire_server.engine.interpreted.failures import cannot_bind
 from scorewire_server.engine.interpreted.limits import CallerLimits
 from scorewire_server.engine.interpreted.predictor import Limits, Predictor
@@ -123,6 +123,11 @@ class ReferenceEngine:
         if self._callers is not None:
             self._callers.use(table.principals)
         self._admission.use_access(table)
+
+    def count_denied(self, principal: Principal) -> None:
+        """Count a control call that was refused for a missing right."""
+        if self._callers is not None:
+            self._callers.deny(principal)
 
     def in_use(self, version: LoadedVersion) -> bool:
         """Whether a call or a copy for a shadow still uses a version."""

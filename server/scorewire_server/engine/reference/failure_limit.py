@@ -20,13 +20,20 @@ class FailureLimit:
     A credential counts as failed until it is verified, so that many at one time do not
     pass the limit.
 
-    Attributes:
+    Args:
         rate: the failures that an address may have.
     """
 
     def __init__(self, rate: Rate) -> None:
-        self.rate = rate
+        self._rate = rate
         self._networks: dict[str, Gcra] = {}
+
+    def use(self, rate: Rate) -> None:
+        """Limit failures by a rate from now on. If it is another one, all addresses begin anew."""
+        if rate != self._rate:
+            # A time that was counted by another rate may be far away.
+            self._networks.clear()
+        self._rate = rate
 
     def take(self, host: str) -> bool:
         """Count a failure of an address; False if it had as many as it may."""
@@ -36,13 +43,13 @@ class FailureLimit:
         self._networks[network] = state
         if len(self._networks) > _MAX_NETWORKS:
             del self._networks[next(iter(self._networks))]
-        return not state.take(self.rate, monotonic_ns())
+        return not state.take(self._rate, monotonic_ns())
 
     def give_back(self, host: str) -> None:
         """Take a failure back: the credential is valid."""
         state = self._networks.get(_network(host))
         if state is not None:
-            state.give_back(self.rate)
+            state.give_back(self._rate)
 
 
 @lru_cache(maxsize=1024)

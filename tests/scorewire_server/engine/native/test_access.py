@@ -13,10 +13,13 @@ from structlog.testing import capture_logs
 
 from scorewire_contract.patterns import Patterns
 from scorewire_server.engine.access import AccessTable, Credential, Grant, Principal, Rate, Right
+from scorewire_server.engine.context import CallContext
+from scorewire_server.engine.interpreted.predictor import Predictor
 from scorewire_server.settings import Settings
 from tests import http2
 from tests.conformance.callers import BANK, ECHO, KEY, OTHER_KEY, SHOP, STREAM, Control, bearer, table
 from tests.conformance.engines import NATIVE_MISSING
+from tests.conformance.inference import INFER, infer_request, sum_tensors
 from tests.conformance.wire import PREDICT, PREDICT_STREAM
 from tests.scorewire_server.engine.running import REQUEST, Start, failure_of, starting, until
 
@@ -185,3 +188,39 @@ def test_a_table_is_told_with_the_seconds_that_are_left() -> None:
     assert 0 < first[2] <= 60
     assert third[2] is not None
     assert third[2] <= -60
+
+
+async def test_a_principal_takes_no_more_than_its_share_of_the_calls_that_python_answers(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_answer = asyncio.Event()
+    answering: list[str] = []
+
+    async def answer(_: Predictor, method: object, context: CallContext, data: bytes) -> bytes:
+        answering.append(context.principal_name)
+        await may_answer.wait()
+        return b""
+
+    monkeypatch.setattr(Predictor, "answer", answer)
+    # Half of them may be in Python.
+    running = await start(max_in_flight=16)
+    # There is no model, so Python has to word the failure.
+    data = infer_request("sum", sum_tensors()).SerializeToString()
+
+    def call(key: str) -> asyncio.Future[bytes]:
+        return asyncio.ensure_future(running.unary(data, path=INFER, metadata=bearer(key), timeout=60))
+
+    others = [call(OTHER_KEY)]
+    await until(lambda: answering == ["bank"])
+    calls = [call(KEY) for _ in range(8)]
+    await until(lambda: len(answering) + sum(each.done() for each in calls) == 9)
+    assert answering.count("shop") == 4
+    others.append(call(OTHER_KEY))
+    await until(lambda: answering.count("bank") == 2)
+    may_answer.set()
+    assert await asyncio.gather(*others) == [b"", b""]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert results.count(b"") == 4
+    failures = [await failure_of(each) for each in calls if each.exception()]
+    assert {failure.reason for failure in failures} == {"OVERLOADED"}
+    assert running.engine.statistics.principals["shop"].refused["share"] == len(failures) == 4

@@ -18,6 +18,7 @@ from scorewire_server.engine.access import (
 )
 from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.peer import Peer
+from scorewire_server.errors import CallError
 
 SHOP = Principal("shop", {Right.PREDICT: Patterns(frozenset({"sum"}))})
 GAME = Principal("game")
@@ -66,7 +67,7 @@ class Verifier:
         self.asked: list[Credential] = []
         self.open = asyncio.Event()
         self.open.set()
-        self.refused: list[tuple[str, Peer]] = []
+        self.refused: list[tuple[str, Peer, Principal | None, CallError]] = []
 
     async def verify(self, credential: Credential) -> Grant | None:
         self.asked.append(credential)
@@ -80,7 +81,7 @@ class Verifier:
         return AccessOptions(
             table=table or table_of(),
             verify=self.verify,
-            refused=lambda path, peer: self.refused.append((path, peer)),
+            refused=lambda *call: self.refused.append(call),
             audited=audited,
         )
 

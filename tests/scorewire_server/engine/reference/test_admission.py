@@ -159,7 +159,7 @@ async def test_refused_calls_that_change_something_are_told_to_the_control_plane
     monkeypatch.setattr(admission, "_TOLD", Rate(1e-3, 64))
     for path in (UNARY, STREAM, PREDICT_PATH, UNKNOWN):
         await reason(running.unary(path=path))
-    assert [path for path, _ in verifier.refused] == [UNARY]
+    assert [path for path, *_ in verifier.refused] == [UNARY]
     assert verifier.refused[0][1].host == "127.0.0.1"
     with capture_logs() as logged:
         await asyncio.gather(*(reason(running.unary(path=UNARY)) for _ in range(100)))

@@ -45,7 +45,7 @@ impl Door {
         grant
     }
 
-    fn cause(&self, token: &str) -> Cause {
+    fn cause(&self, token: &str) -> CredentialError {
         let Admission::Refused(cause) = self.admit(token) else { panic!("{token} is not refused") };
         cause
     }
@@ -95,9 +95,30 @@ fn keys_are_found_without_a_question_and_once_for_each_connection() {
     door.grant("a.b.c");
     assert!(!Arc::ptr_eq(&grant, &door.grant(KEY)));
     assert_eq!((door.cause("ended"), door.cause("other"), door.cause("")), {
-        (Cause::Expired, Cause::Unknown, Cause::Malformed)
+        (CredentialError::Expired, CredentialError::Unknown, CredentialError::Malformed)
     });
     assert!(door.questions().is_empty());
+}
+
+#[test]
+fn a_call_that_was_received_before_its_key_ended_is_refused_if_it_comes_later() {
+    let mut door = Door::new(table(&[(KEY, Some(Instant::now()))], 1.0));
+    door.now -= HOUR;
+    assert_eq!(door.cause(KEY), CredentialError::Expired);
+}
+
+#[test]
+fn an_address_begins_anew_when_the_limit_of_failures_changes() {
+    let door = Door::new(table(&[], 1.0));
+    let table_again = || table(&[], 1.0);
+    door.ask("a.b.c");
+    assert_eq!(door.cause("d.b.c"), CredentialError::Address);
+    door.gate.use_table(table_again());
+    assert_eq!(door.cause("d.b.c"), CredentialError::Address);
+    door.gate.use_table(table(&[], 2.0));
+    door.ask("d.b.c");
+    door.ask("e.b.c");
+    assert_eq!(door.cause("f.b.c"), CredentialError::Address);
 }
 
 #[test]
@@ -107,7 +128,7 @@ fn nobody_is_let_in_before_there_is_a_table() {
     let peer = Arc::new(Peer::new(([127, 0, 0, 1], 1).into(), None));
     let value = Authorization::Value(b"Bearer x");
     let admitted = gate.admit(&Memo::default(), value, &peer, Instant::now());
-    assert!(matches!(admitted, Admission::Refused(Cause::Unknown)) && !gate.is_open("/s/m"));
+    assert!(matches!(admitted, Admission::Refused(CredentialError::Unknown)) && !gate.is_open("/s/m"));
 }
 
 #[tokio::test]
@@ -126,7 +147,7 @@ async fn a_token_is_asked_about_once_and_remembered_until_it_ends() {
     door.now += HOUR;
     let asked = door.ask("a.b.c");
     door.answer(None);
-    assert_eq!(asked.answer().await.unwrap_err(), Cause::Token);
+    assert_eq!(asked.answer().await.unwrap_err(), CredentialError::Token);
 }
 
 #[tokio::test]
@@ -135,14 +156,14 @@ async fn what_is_not_valid_is_not_remembered() {
     for found in [None, Some(("unknown", None))] {
         let asked = door.ask("a.b.c");
         door.answer(found);
-        assert_eq!(asked.answer().await.unwrap_err(), Cause::Token);
+        assert_eq!(asked.answer().await.unwrap_err(), CredentialError::Token);
     }
     let peer = Arc::new(Peer::new(([127, 0, 0, 1], 1).into(), Some(bytes::Bytes::from_static(b"a.b.c"))));
     let Admission::Ask(asked) = door.gate.admit(&door.memo, Authorization::Missing, &peer, door.now) else {
         panic!("a certificate was not asked about")
     };
     door.answer(None);
-    assert_eq!(asked.answer().await.unwrap_err(), Cause::Certificate);
+    assert_eq!(asked.answer().await.unwrap_err(), CredentialError::Certificate);
     assert_eq!(door.gate.questions.count(), 0);
 }
 
@@ -168,12 +189,12 @@ async fn an_answer_counts_for_the_table_by_which_it_was_asked() {
 fn the_open_questions_of_calls_are_bounded() {
     let door = Door::new(table(&[], 1e6));
     let asked: Vec<_> = (0..256).map(|number| door.ask(&format!("{number}.b.c"))).collect();
-    assert_eq!(door.cause("one.more.call"), Cause::Busy);
+    assert_eq!(door.cause("one.more.call"), CredentialError::Busy);
     // Calls that share a question need no place.
     door.ask("0.b.c");
     drop(asked);
     // A question is open until it is answered, though nobody waits for it.
-    assert_eq!(door.cause("one.more.call"), Cause::Busy);
+    assert_eq!(door.cause("one.more.call"), CredentialError::Busy);
     for (number, _) in door.questions() {
         door.gate.verified(number, None);
     }
@@ -190,22 +211,25 @@ async fn an_address_may_fail_as_often_as_its_limit_says() {
     }
     let asked = [door.ask("x.y.1"), door.ask("x.y.2")];
     // They count while they are asked about.
-    assert_eq!(door.cause("x.y.3"), Cause::Address);
+    assert_eq!(door.cause("x.y.3"), CredentialError::Address);
     for (number, _) in door.questions() {
         door.gate.verified(number, None);
     }
     for asked in asked {
-        assert_eq!(asked.answer().await.unwrap_err(), Cause::Token);
+        assert_eq!(asked.answer().await.unwrap_err(), CredentialError::Token);
     }
-    assert_eq!((door.cause("x.y.1"), door.cause("new.b.c")), (Cause::Address, Cause::Address));
+    assert_eq!(
+        (door.cause("x.y.1"), door.cause("new.b.c")),
+        (CredentialError::Address, CredentialError::Address)
+    );
     // What was valid by an earlier table passes, until it fails.
     door.grant("1.b.c");
     door.gate.use_table(table(&[], 2.0));
     door.verified("1.b.c", None).await;
     let asked = door.ask("2.b.c");
     door.answer(None);
-    assert_eq!(asked.answer().await.unwrap_err(), Cause::Token);
-    assert_eq!(door.cause("2.b.c"), Cause::Address);
+    assert_eq!(asked.answer().await.unwrap_err(), CredentialError::Token);
+    assert_eq!(door.cause("2.b.c"), CredentialError::Address);
 }
 
 #[tokio::test]
@@ -219,7 +243,7 @@ async fn a_grant_is_stale_with_the_next_table_and_renewed_by_it() {
     let renewed = door.gate.renew(&grant, &door.peer).await.unwrap();
     assert!(door.gate.holds(&renewed, door.now));
     door.gate.use_table(table(&[], 1.0));
-    assert_eq!(door.gate.renew(&renewed, &door.peer).await.unwrap_err(), Cause::Unknown);
+    assert_eq!(door.gate.renew(&renewed, &door.peer).await.unwrap_err(), CredentialError::Unknown);
 }
 
 #[tokio::test(start_paused = true)]
@@ -229,7 +253,7 @@ async fn a_grant_is_stale_when_it_ends() {
     assert!(door.gate.holds(&grant, door.now) && !door.gate.holds(&grant, door.now + HOUR));
     door.gate.until_stale(&grant).await;
     let ended = Door::new(table(&[("old", Some(door.now))], 1.0));
-    assert_eq!(ended.cause("old"), Cause::Expired);
+    assert_eq!(ended.cause("old"), CredentialError::Expired);
 }
 
 #[tokio::test]
@@ -240,7 +264,7 @@ async fn tokens_of_streams_are_asked_about_some_at_a_time_and_whatever_their_add
         grants.push(door.verified(&format!("{number}.b.c"), None).await);
     }
     door.ask("x.y.z");
-    assert_eq!(door.cause("x.y.y"), Cause::Address);
+    assert_eq!(door.cause("x.y.y"), CredentialError::Address);
     door.answer(None);
     door.gate.use_table(table(&[], 1.0));
     let mut renewals: Vec<_> =

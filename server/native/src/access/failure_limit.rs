@@ -24,12 +24,12 @@ impl AddressKey {
 
 /// The failures of each address. A credential counts as failed until it is verified, so that many at one time
 /// do not pass the limit.
-pub(crate) struct Addresses {
+pub(crate) struct FailureLimit {
     began: Instant,
     states: Bounded<AddressKey, u64>,
 }
 
-impl Addresses {
+impl FailureLimit {
     pub(crate) fn new() -> Self {
         Self { began: Instant::now(), states: Bounded::new(ADDRESSES) }
     }
@@ -76,11 +76,11 @@ mod tests {
             ("0.0.0.1", "0:0:0:1::", false),
         ] {
             let key = |text: &str| AddressKey::of(text.parse().unwrap());
-            let mut addresses = Addresses::new();
-            assert!((0..3).all(|_| addresses.take(key(one), &rate)) && !addresses.take(key(one), &rate));
-            assert_eq!(addresses.take(key(other), &rate), !together, "{one} {other}");
-            addresses.give_back(key(one), &rate);
-            assert!(addresses.take(key(one), &rate) && !addresses.take(key(one), &rate), "{one}");
+            let mut limit = FailureLimit::new();
+            assert!((0..3).all(|_| limit.take(key(one), &rate)) && !limit.take(key(one), &rate));
+            assert_eq!(limit.take(key(other), &rate), !together, "{one} {other}");
+            limit.give_back(key(one), &rate);
+            assert!(limit.take(key(one), &rate) && !limit.take(key(one), &rate), "{one}");
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Why a call is refused for its credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cause {
+pub(crate) enum CredentialError {
     /// The call shows none.
     Missing,
     /// The metadata has no bearer token where it should, or more than one.
@@ -26,15 +26,15 @@ pub(crate) enum Cause {
 }
 
 /// All causes with their names, in the order of their numbers.
-const CAUSES: [(Cause, &str); 8] = [
-    (Cause::Missing, "missing"),
-    (Cause::Malformed, "malformed"),
-    (Cause::Unknown, "unknown"),
-    (Cause::Token, "token"),
-    (Cause::Certificate, "certificate"),
-    (Cause::Expired, "expired"),
-    (Cause::Address, "address"),
-    (Cause::Busy, "busy"),
+const CAUSES: [(CredentialError, &str); 8] = [
+    (CredentialError::Missing, "missing"),
+    (CredentialError::Malformed, "malformed"),
+    (CredentialError::Unknown, "unknown"),
+    (CredentialError::Token, "token"),
+    (CredentialError::Certificate, "certificate"),
+    (CredentialError::Expired, "expired"),
+    (CredentialError::Address, "address"),
+    (CredentialError::Busy, "busy"),
 ];
 
 /// How many calls were refused, by cause.
@@ -43,7 +43,7 @@ pub(crate) struct RefusalCounts([AtomicU64; CAUSES.len()]);
 
 impl RefusalCounts {
     /// Counts a call that is refused, or a stream that ends.
-    pub(crate) fn add(&self, cause: Cause) {
+    pub(crate) fn add(&self, cause: CredentialError) {
         self.0[cause as usize].fetch_add(1, Relaxed);
     }
 
