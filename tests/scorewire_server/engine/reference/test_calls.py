@@ -36,7 +36,7 @@ async def test_every_call_passes_one_gate_before_its_first_message(
     running.engine.publish(snapshot_of(loaded_version(sum_bundle, zeros)))
     asked: list[str] = []
 
-    async def refuse(_: Admission, context: CallContext) -> None:
+    async def refuse(_: Admission, context: CallContext, **_more: object) -> None:
         asked.append(context.method)
         raise ControlOffError("not you")
 
