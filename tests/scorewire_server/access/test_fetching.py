@@ -154,12 +154,20 @@ async def test_a_server_that_never_ends_its_answer_is_given_up(
 
 
 async def test_a_connection_that_opens_too_late_is_not_used() -> None:
-    requests: list[bytes] = []
-    async with _serving(_answer(_ok(b"keys"), requests)) as url:
+    received: list[bytes] = []
+    ended = asyncio.Event()
+
+    async def handle(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        received.append(await reader.read())
+        ended.set()
+
+    async with _serving(handle) as url:
         request = fetching._Request(url, LIMIT)
         request.abort()
         assert isinstance(await asyncio.to_thread(request.run), str)
-    assert requests == []
+        # The server may take the connection later, and has to see its end before the test is over.
+        await ended.wait()
+    assert received == [b""]
 
 
 def _server_context(certificates: Certificates) -> ssl.SSLContext:
