@@ -163,6 +163,7 @@ def _contents() -> dict[str, Make]:
         "an empty list": lambda _: b"[]",
         "an empty object": lambda _: b"{}",
         "nested deep": lambda text: text[:-1] + b',"a":' + b"[" * 1400 + b"]" * 1400 + b"}",
+        "nested 40 times": lambda text: text[:-1] + b',"a":' + b"[" * 40 + b"]" * 40 + b"}",
         "not closed and nested deep": lambda _: b"[" * 2500,
         "a member twice with one value": lambda text: text[:-1] + b',"a":1,"a":1}',
         "a member twice in a member": lambda text: text[:-1] + b',"a":{"b":1,"b":2}}',

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any, NoReturn
+
+# The same on every Python: how deep `json` itself goes depends on the release.
+MAX_DEPTH = 32
 
 
 def parse_object(content: bytes) -> dict[str, Any]:
@@ -19,7 +23,23 @@ def parse_object(content: bytes) -> dict[str, Any]:
         raise ValueError("it is nested too deep") from None
     if not isinstance(value, dict):
         raise ValueError("it is no object")
+    _check_depth(value)
     return value
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [part for each in level for part in _parts(each)]
+        if not level:
+            return
+    raise ValueError("it is nested too deep")
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
