@@ -16,12 +16,13 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
-from time import monotonic, perf_counter_ns
+from time import monotonic_ns, perf_counter_ns
 from typing import Any, TypeVar
 
 from google.protobuf import json_format
@@ -30,8 +31,9 @@ from google.rpc import code_pb2
 
 from scorewire_contract.service.logs import logger
 from scorewire_server.control.audit_file import AuditFile
-from scorewire_server.engine.access import Principal
+from scorewire_server.engine.access import Principal, Rate
 from scorewire_server.engine.context import CallContext
+from scorewire_server.engine.interpreted.limits import Gcra
 from scorewire_server.engine.peer import Peer
 from scorewire_server.errors import CallError, StateNotKeptError, clip, code_and_reason, reason_name
 from scorewire_server.problem_log import ProblemLog
@@ -225,20 +227,17 @@ class AuditedCall:
 
 
 class _LineLimit:
-    """Limits lines by principal (GCRA); principals are few, since the access file names them."""
+    """Limits lines by principal; principals are few, since the access file names them."""
 
     def __init__(self) -> None:
-        self._free_at: dict[str | None, float] = {}
-        self._left_out: dict[str | None, int] = {}
+        self._taken: defaultdict[str | None, Gcra] = defaultdict(Gcra)
+        self._left_out: Counter[str | None] = Counter()
 
     def take(self, principal: str | None) -> int | None:
         """None beyond the limit; else how many lines were left out since the one before."""
-        now = monotonic()
-        free_at = max(self._free_at.get(principal, 0.0), now)
-        if free_at - now > (LINES_AT_ONCE - 1) / LINES_PER_SECOND:
-            self._left_out[principal] = self._left_out.get(principal, 0) + 1
+        if self._taken[principal].take(Rate(LINES_PER_SECOND, LINES_AT_ONCE), monotonic_ns()):
+            self._left_out[principal] += 1
             return None
-        self._free_at[principal] = free_at + 1 / LINES_PER_SECOND
         return self._left_out.pop(principal, 0)
 
 

@@ -176,7 +176,7 @@ async def test_lines_of_refused_calls_have_a_limit_for_each_principal(
     audit: Audit, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr(audit_module, "monotonic", lambda: now)
+    monkeypatch.setattr(audit_module, "monotonic_ns", lambda: int(now * 1e9))
     monkeypatch.setattr(audit_module, "LINES_AT_ONCE", 3)
     monkeypatch.setattr(audit_module, "LINES_PER_SECOND", 8.0)
     other = CallContext(PATH, peer=PEER, principal=Principal("other"))
