@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import secrets
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import tomlkit
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from scorewire_server.access.editing import add_key
+from scorewire_server.access.keys import make_key
 from scorewire_server.engine.access import Right
+from tests.forgeries.world import AUDIENCE, SigningKey, compact, dump, encode, header, signing_key
 
 Algorithm = Literal["RS256", "ES256", "EdDSA"]
-AUDIENCE = "scorewire"
-_ES256_BYTES = 32
+_PRIVATE_KEYS: Mapping[Algorithm, Callable[[], Any]] = {
+    "RS256": lambda: rsa.generate_private_key(public_exponent=65537, key_size=2048),
+    "ES256": lambda: ec.generate_private_key(ec.SECP256R1()),
+    "EdDSA": ed25519.Ed25519PrivateKey.generate,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Key:
     @classmethod
     def make(cls) -> Key:
         """A new key."""
-        return cls(f"scorewire_{secrets.token_hex(4)}_{secrets.token_hex(32)}")
+        return cls(make_key().text)
 
     def entry(self, **more: Any) -> dict[str, Any]:
         """The key's entry in an access file, which has its hash only."""
@@ -57,25 +59,17 @@ class Issuer:
     """Signs tokens; `jwks` is what its endpoint answers."""
 
     name: str
-    algorithm: Algorithm
-    private: Any = field(repr=False)
-    kid: str
+    key: SigningKey
 
     @classmethod
     def make(cls, name: str = "https://login.example/", algorithm: Algorithm = "RS256") -> Issuer:
         """An issuer with a new key."""
-        private: Any
-        if algorithm == "RS256":
-            private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        elif algorithm == "ES256":
-            private = ec.generate_private_key(ec.SECP256R1())
-        else:
-            private = ed25519.Ed25519PrivateKey.generate()
-        return cls(name, algorithm, private, secrets.token_hex(8))
+        key_id, private = secrets.token_hex(8), _PRIVATE_KEYS[algorithm]()
+        return cls(name, signing_key(key_id, algorithm, private, use="sig", alg=algorithm))
 
     def jwks(self) -> dict[str, Any]:
         """The public key as a JWK Set."""
-        return {"keys": [{"kid": self.kid, "use": "sig", "alg": self.algorithm, **self._public()}]}
+        return {"keys": [self.key.listed]}
 
     def jwks_text(self) -> str:
         """The JWK Set as JSON."""
@@ -87,7 +81,7 @@ class Issuer:
             "issuer": self.name,
             "audience": AUDIENCE,
             "jwks": str(jwks),
-            "algorithms": [self.algorithm],
+            "algorithms": [self.key.algorithm],
             **more,
         }
 
@@ -95,43 +89,11 @@ class Issuer:
         """A token that is valid for some time, with further claims or other values of them."""
         now = int(time.time())
         told = {"iss": self.name, "aud": AUDIENCE, "sub": subject, "iat": now, "exp": int(now + seconds)}
-        signed = f"{self.head(self.kid)}.{_encoded_json(told | claims)}"
-        return f"{signed}.{_encoded(self._sign(signed.encode()))}"
+        return compact(header(self.key), told | claims, self.key.sign).decode()
 
-    def head(self, kid: str) -> str:
+    def head(self, key_id: str) -> str:
         """The first part of a token that names a key."""
-        return _encoded_json({"alg": self.algorithm, "typ": "JWT", "kid": kid})
-
-    def _sign(self, data: bytes) -> bytes:
-        if self.algorithm == "RS256":
-            return bytes(self.private.sign(data, padding.PKCS1v15(), hashes.SHA256()))
-        if self.algorithm == "ES256":
-            r, s = decode_dss_signature(self.private.sign(data, ec.ECDSA(hashes.SHA256())))
-            return r.to_bytes(_ES256_BYTES) + s.to_bytes(_ES256_BYTES)
-        return bytes(self.private.sign(data))
-
-    def _public(self) -> dict[str, str]:
-        public = self.private.public_key()
-        if self.algorithm == "RS256":
-            numbers = public.public_numbers()
-            return {"kty": "RSA", "n": _encoded_number(numbers.n), "e": _encoded_number(numbers.e)}
-        if self.algorithm == "ES256":
-            numbers = public.public_numbers()
-            place = {name: _encoded(getattr(numbers, name).to_bytes(_ES256_BYTES)) for name in ("x", "y")}
-            return {"kty": "EC", "crv": "P-256", **place}
-        return {"kty": "OKP", "crv": "Ed25519", "x": _encoded(public.public_bytes_raw())}
-
-
-def _encoded(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _encoded_json(value: Mapping[str, Any]) -> str:
-    return _encoded(json.dumps(value, separators=(",", ":")).encode())
-
-
-def _encoded_number(value: int) -> str:
-    return _encoded(value.to_bytes((value.bit_length() + 7) // 8))
+        return encode(dump(header(self.key, kid=key_id))).decode()
 
 
 def write_access(file: Path, principals: Mapping[str, Mapping[str, Any]], **more: Any) -> Path:

@@ -25,6 +25,7 @@ from scorewire_loadtest.calls import PreparedCall
 from scorewire_loadtest.pacing import Constant
 from scorewire_loadtest.plan import ClosedLoop, OpenLoop
 from scorewire_loadtest.results import Results
+from scorewire_loadtest.target import Target
 from tests.bench import h2load, native_load, servers
 from tests.bench.measure import Generator, Question, cores, pinned
 from tests.bench.scored_model import ScoredModel, make_model
@@ -158,7 +159,7 @@ class Bench:
 
     def _run(self, calls: Sequence[PreparedCall], load: ClosedLoop | OpenLoop, connections: int) -> Results:
         return native_load.run(
-            self.server,
+            Target(self.server.address),
             self.model,
             calls,
             load,

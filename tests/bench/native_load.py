@@ -16,13 +16,12 @@ from scorewire_loadtest.target import Target
 from tests.bench.h2load import LoadError
 from tests.bench.measure import pinned
 from tests.bench.scored_model import ScoredModel
-from tests.bench.servers import Server
 
 WARMUP_SECONDS = 0.1
 
 
 def run(
-    server: Server,
+    target: Target,
     model: ScoredModel,
     calls: Sequence[PreparedCall],
     load: ClosedLoop | OpenLoop,
@@ -37,26 +36,45 @@ def run(
         LoadError: a call failed, or an answer was wrong, or none came.
     """
     for duration in (seconds, 1.0, 10.0):
-        plan = Plan(
-            target=Target(server.address),
-            source=model.bundle,
-            load=load,
-            rows_per_call=1,
-            connections=connections,
-            streams=None,
-            warmup_s=WARMUP_SECONDS,
-            duration_s=duration,
-            timeout_s=60.0,
-        )
-        console = Console(file=sys.stderr, force_terminal=False)
-        with pinned(core):
-            bar = ProgressBar(console, warmup_s=WARMUP_SECONDS, duration_s=duration)
-            results = native_generator.run(plan, calls, bar)
-        if results.failed or results.wrong:
-            raise LoadError(
-                f"of {results.calls} calls, {results.failed} failed and {results.wrong} were wrong:"
-                f" {results.errors} {results.wrong_examples}"
-            )
+        results = run_once(target, model, calls, load, connections=connections, seconds=duration, core=core)
+        if results.failed:
+            raise LoadError(f"of {results.calls} calls, {results.failed} failed: {results.errors}")
         if results.answered:
             return results
     raise LoadError("no call was answered")
+
+
+def run_once(
+    target: Target,
+    model: ScoredModel,
+    calls: Sequence[PreparedCall],
+    load: ClosedLoop | OpenLoop,
+    *,
+    connections: int,
+    seconds: float,
+    core: int | None,
+    timeout_s: float = 60.0,
+) -> Results:
+    """Make calls of one row for `seconds`, some of which may fail.
+
+    Raises:
+        LoadError: an answer was wrong.
+    """
+    plan = Plan(
+        target=target,
+        source=model.bundle,
+        load=load,
+        rows_per_call=1,
+        connections=connections,
+        streams=None,
+        warmup_s=WARMUP_SECONDS,
+        duration_s=seconds,
+        timeout_s=timeout_s,
+    )
+    console = Console(file=sys.stderr, force_terminal=False)
+    with pinned(core):
+        bar = ProgressBar(console, warmup_s=WARMUP_SECONDS, duration_s=seconds)
+        results = native_generator.run(plan, calls, bar)
+    if results.wrong:
+        raise LoadError(f"{results.wrong} answers were wrong: {results.wrong_examples}")
+    return results

@@ -19,6 +19,7 @@ import click
 import grpc
 
 from scorewire_loadtest.plan import ClosedLoop
+from scorewire_loadtest.target import Target
 from scorewire_proto.v1 import models_pb2
 from tests.bench import native_load, servers
 from tests.bench.measure import cores, pinned, resident_bytes
@@ -57,7 +58,13 @@ def main(rounds: int, seconds: float, quick: bool) -> None:
             """Calls per second, and the median of the latencies in microseconds."""
             closed = ClosedLoop(connections * in_flight)
             results = native_load.run(
-                server, model, calls, closed, connections=connections, seconds=seconds, core=generator_core
+                Target(server.address),
+                model,
+                calls,
+                closed,
+                connections=connections,
+                seconds=seconds,
+                core=generator_core,
             )
             return results.calls_per_second, results.latency_us[50]
 

@@ -12,18 +12,15 @@ import grpc
 
 from scorewire_contract.patterns import Patterns
 from scorewire_server.engine.access import (
-    AccessOptions,
     AccessTable,
-    Credential,
     Grant,
     Principal,
     Rate,
     Right,
 )
 from scorewire_server.engine.context import CallContext
-from scorewire_server.engine.peer import Peer
 from scorewire_server.engine.port import ControlMethod, StreamMethod, UnaryMethod
-from scorewire_server.errors import CallError
+from tests.scorewire_server.engine.reference.callers import Verifier
 from tests.scorewire_server.engine.running import MESSAGE, RunningEngine, failure_of
 
 ECHO, OPEN, STREAM, OPEN_STREAM = (
@@ -51,20 +48,8 @@ def table(keys: dict[str, Grant] | None = None, *, burst: float = 1e6, **more: A
     )
 
 
-class Control:
+class Control(Verifier):
     """What an engine asks of the control plane: credentials, and calls that tell who made them."""
-
-    def __init__(self) -> None:
-        self.grants: dict[bytes, Grant] = {}
-        self.asked: list[Credential] = []
-        self.refused: list[tuple[str, Peer, Principal | None, CallError]] = []
-        self.may_answer = asyncio.Event()
-        self.may_answer.set()
-
-    async def verify(self, credential: Credential) -> Grant | None:
-        self.asked.append(credential)
-        await self.may_answer.wait()
-        return self.grants.get(credential.value)
 
     def tokens(self) -> list[bytes]:
         """The values that were asked about, in order."""
@@ -85,14 +70,6 @@ class Control:
 
         unary = [UnaryMethod(path, answer) for path in (ECHO, OPEN)]
         return [*unary, *(StreamMethod(path, answer_all) for path in (STREAM, OPEN_STREAM))]
-
-    def options(self, first: AccessTable) -> AccessOptions:
-        return AccessOptions(
-            table=first,
-            verify=self.verify,
-            refused=lambda *call: self.refused.append(call),
-            audited=frozenset({ECHO}),
-        )
 
 
 def refusals(running: RunningEngine) -> dict[str, int]:

@@ -96,7 +96,7 @@ async def start(engine: str, control: Control, summing: LoadedVersion) -> AsyncI
         made = choose_engine(engine).make(
             Settings(listen="127.0.0.1:0", **settings),
             control.methods(),
-            access=control.options(first or table()),
+            access=control.options(first or table(), frozenset({ECHO})),
         )
         made.publish(snapshot_of(summing))
         running.append(RunningEngine(made, await made.start()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -33,7 +33,7 @@ class SigningKey:
 
     key_id: str
     algorithm: str
-    key: Any
+    key: Any = field(repr=False)
     listed: Members
 
     def sign(self, data: bytes, algorithm: str | None = None) -> bytes:
@@ -66,13 +66,14 @@ class Token:
         )
 
 
-def _signing_key(key_id: str, algorithm: str, key: Any, **members: Any) -> SigningKey:
+def signing_key(key_id: str, algorithm: str, key: Any, **members: Any) -> SigningKey:
+    """A key that signs by an algorithm, with further members of its entry in a key set."""
     listed = get_default_algorithms()[algorithm].to_jwk(key.public_key(), as_dict=True)
     return SigningKey(key_id, algorithm, key, {**listed, "kid": key_id, **members})
 
 
 def _rsa(key_id: str, bits: int = 2048, **members: Any) -> SigningKey:
-    return _signing_key(key_id, "RS256", rsa.generate_private_key(65537, bits), **members)
+    return signing_key(key_id, "RS256", rsa.generate_private_key(65537, bits), **members)
 
 
 @cache
@@ -80,17 +81,17 @@ def keys() -> dict[str, SigningKey]:
     """The keys of the issuer, by their ids: those that may sign, and others that its key set lists."""
     made = [
         _rsa("rsa", alg="RS256", use="sig"),
-        _signing_key("ec", "ES256", ec.generate_private_key(ec.SECP256R1())),
-        _signing_key("ed", "EdDSA", ed25519.Ed25519PrivateKey.generate()),
+        signing_key("ec", "ES256", ec.generate_private_key(ec.SECP256R1())),
+        signing_key("ed", "EdDSA", ed25519.Ed25519PrivateKey.generate()),
         _rsa("both", key_ops=["verify"]),
         _rsa("weak", 1024),
         _rsa("for-encryption", use="enc"),
         _rsa("for-rs512", alg="RS512"),
         _rsa("for-wrapping", key_ops=["wrapKey"]),
-        _signing_key("p384", "ES384", ec.generate_private_key(ec.SECP384R1())),
-        _signing_key("p521", "ES512", ec.generate_private_key(ec.SECP521R1())),
-        _signing_key("k1", "ES256K", ec.generate_private_key(ec.SECP256K1())),
-        _signing_key("ed448", "EdDSA", ed448.Ed448PrivateKey.generate()),
+        signing_key("p384", "ES384", ec.generate_private_key(ec.SECP384R1())),
+        signing_key("p521", "ES512", ec.generate_private_key(ec.SECP521R1())),
+        signing_key("k1", "ES256K", ec.generate_private_key(ec.SECP256K1())),
+        signing_key("ed448", "EdDSA", ed448.Ed448PrivateKey.generate()),
     ]
     return {key.key_id: key for key in made}
 
@@ -101,7 +102,7 @@ def other_keys() -> dict[str, SigningKey]:
     made = [
         _rsa("other-rsa"),
         _rsa("both"),
-        _signing_key("ec", "ES256", ec.generate_private_key(ec.SECP256R1())),
+        signing_key("ec", "ES256", ec.generate_private_key(ec.SECP256R1())),
     ]
     return {key.key_id: key for key in made}
 
@@ -111,8 +112,8 @@ def stolen_names() -> dict[str, SigningKey]:
     """Keys of nobody, with the ids of the issuer's keys."""
     made = [
         _rsa("rsa"),
-        _signing_key("ec", "ES256", ec.generate_private_key(ec.SECP256R1())),
-        _signing_key("ed", "EdDSA", ed25519.Ed25519PrivateKey.generate()),
+        signing_key("ec", "ES256", ec.generate_private_key(ec.SECP256R1())),
+        signing_key("ed", "EdDSA", ed25519.Ed25519PrivateKey.generate()),
     ]
     return {key.key_id: key for key in made}
 

@@ -10,22 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from hdrh.histogram import HdrHistogram
-from rich.console import Console
 
 from scorewire import TLS
-from scorewire_loadtest import native_generator
 from scorewire_loadtest.calls import PreparedCall
-from scorewire_loadtest.plan import ClosedLoop, OpenLoop, Plan
-from scorewire_loadtest.progress import ProgressBar
+from scorewire_loadtest.plan import ClosedLoop, OpenLoop
 from scorewire_loadtest.results import Results
 from scorewire_loadtest.target import Target
 from tests.access_files import Issuer, Key, write_access
+from tests.bench import native_load
 from tests.bench.h2load import LoadError
 from tests.bench.measure import pinned
 from tests.bench.scored_model import NAME, ScoredModel
 from tests.bench.servers import Server, engine
 
-WARMUP_SECONDS = 0.1
 DIFFERENT_CALLS = 4096
 SUBJECT = "service-shop"
 # Two beginnings and a name that do not fit before the one that does, as an access file may have them.
@@ -100,25 +97,16 @@ class Bench:
         Raises:
             LoadError: an answer was wrong.
         """
-        duration = self.seconds if seconds is None else seconds
-        plan = Plan(
-            target=target_of(caller),
-            source=self.model.bundle,
-            load=load,
-            rows_per_call=1,
+        return native_load.run_once(
+            target_of(caller),
+            self.model,
+            calls or self.calls,
+            load,
             connections=connections,
-            streams=None,
-            warmup_s=WARMUP_SECONDS,
-            duration_s=duration,
+            seconds=self.seconds if seconds is None else seconds,
+            core=self.core,
             timeout_s=timeout_s,
         )
-        console = Console(file=sys.stderr, force_terminal=False)
-        with pinned(self.core):
-            bar = ProgressBar(console, warmup_s=WARMUP_SECONDS, duration_s=duration)
-            results = native_generator.run(plan, calls or self.calls, bar)
-        if results.wrong:
-            raise LoadError(f"{results.wrong} answers were wrong: {results.wrong_examples}")
-        return results
 
     def whole(self, caller: Caller, load: ClosedLoop | OpenLoop, *, connections: int = 1) -> Results:
         """Make calls, all of which must be answered; for longer if the machine was so busy that none was.
@@ -126,13 +114,16 @@ class Bench:
         Raises:
             LoadError: a call failed, or an answer was wrong, or none came.
         """
-        for seconds in (self.seconds, 1.0, 10.0):
-            results = self.load(caller, load, connections=connections, seconds=seconds)
-            if results.failed:
-                raise LoadError(f"of {results.calls} calls, {results.failed} failed: {results.errors}")
-            if results.answered:
-                return results
-        raise LoadError("no call was answered")
+        target = target_of(caller)
+        return native_load.run(
+            target,
+            self.model,
+            self.calls,
+            load,
+            connections=connections,
+            seconds=self.seconds,
+            core=self.core,
+        )
 
 
 def target_of(caller: Caller) -> Target:

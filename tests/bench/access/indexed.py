@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests import http2
-from tests.bench.access.callers import WARMUP_SECONDS, Bench, Caller
+from tests.bench.access.callers import Bench, Caller
 from tests.bench.access.link import Link, stream_ids
 from tests.bench.h2load import LoadError
 from tests.bench.measure import pinned
+from tests.bench.native_load import WARMUP_SECONDS
 from tests.conformance.wire import PREDICT
 
 IN_FLIGHT = 64

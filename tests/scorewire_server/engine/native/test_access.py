@@ -42,7 +42,7 @@ async def start(control: Control) -> AsyncIterator[Start]:
     from scorewire_server.engine.native.engine import NativeEngine
 
     def make(settings: Settings) -> NativeEngine:
-        return NativeEngine(settings, control.methods(), access=control.options(table()))
+        return NativeEngine(settings, control.methods(), access=control.options(table(), frozenset({ECHO})))
 
     async with starting(make, threads=2) as start_one:
         yield start_one

@@ -58,20 +58,20 @@ class Verifier:
     Attributes:
         grants: the grants of valid credentials, by their bytes.
         asked: the credentials that were asked about.
-        open: answers wait for this.
+        may_answer: answers wait for this.
         refused: the paths of refused calls, and their addresses.
     """
 
     def __init__(self, **grants: Grant) -> None:
         self.grants = {name.replace("_", ".").encode(): grant for name, grant in grants.items()}
         self.asked: list[Credential] = []
-        self.open = asyncio.Event()
-        self.open.set()
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
         self.refused: list[tuple[str, Peer, Principal | None, CallError]] = []
 
     async def verify(self, credential: Credential) -> Grant | None:
         self.asked.append(credential)
-        await self.open.wait()
+        await self.may_answer.wait()
         return self.grants.get(credential.value)
 
     def options(

@@ -238,11 +238,11 @@ async def test_a_removed_key_ends_its_streams_while_other_credentials_are_still_
     streams = [running.stream(**showing(token)) for token in ("a.b.c",) * 8 + (KEY,)]
     for stream in streams:
         await ask(stream)
-    verifier.open.clear()
+    verifier.may_answer.clear()
     running.engine.use_access(table_of(keys={}))
     assert await reason(streams[-1].read()) == "UNAUTHENTICATED"
     assert len(running.engine._admission._streams) == 8
-    verifier.open.set()
+    verifier.may_answer.set()
     for stream in streams:
         stream.cancel()
 
@@ -274,12 +274,12 @@ async def test_a_stream_with_messages_on_their_way_ends_once(running: RunningEng
 
 async def test_many_new_tables_leave_one_round_of_checks(running: RunningEngine, verifier: Verifier) -> None:
     async with _streams(running, "a.b.c") as streams:
-        verifier.open.clear()
+        verifier.may_answer.clear()
         for _ in range(100):
             running.engine.use_access(table_of())
             await asyncio.sleep(0)
         assert len(running.engine._admission._rounds) <= len(streams)
-        verifier.open.set()
+        verifier.may_answer.set()
         assert (await ask(streams[0])).HasField("response")
 
 

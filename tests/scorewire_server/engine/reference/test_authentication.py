@@ -154,11 +154,11 @@ async def test_a_grant_ends_at_its_time(monkeypatch: pytest.MonkeyPatch) -> None
 async def test_equal_credentials_share_a_question_also_where_a_caller_goes_away() -> None:
     verifier = Verifier(a_b_c=Grant(SHOP))
     authentication = authenticating(verifier)
-    verifier.open.clear()
+    verifier.may_answer.clear()
     asking = [asyncio.create_task(authentication.grant(bearing("a.b.c"))) for _ in range(10)]
     await until(lambda: len(verifier.asked) == 1)
     asking[0].cancel()
-    verifier.open.set()
+    verifier.may_answer.set()
     first, *others = await asyncio.gather(*asking, return_exceptions=True)
     assert isinstance(first, asyncio.CancelledError)
     assert others == [Grant(SHOP)] * 9
@@ -168,12 +168,12 @@ async def test_equal_credentials_share_a_question_also_where_a_caller_goes_away(
 async def test_the_answer_is_remembered_where_all_callers_have_gone() -> None:
     verifier = Verifier(a_b_c=Grant(SHOP))
     authentication = authenticating(verifier)
-    verifier.open.clear()
+    verifier.may_answer.clear()
     asking = asyncio.create_task(authentication.grant(bearing("a.b.c")))
     await until(lambda: len(verifier.asked) == 1)
     asking.cancel()
     await asyncio.wait((asking,))
-    verifier.open.set()
+    verifier.may_answer.set()
     await until(lambda: not authentication._questions)
     assert await answered(authentication.grant(bearing("a.b.c"))) == "shop"
     assert len(verifier.asked) == 1
@@ -182,7 +182,7 @@ async def test_the_answer_is_remembered_where_all_callers_have_gone() -> None:
 async def test_open_questions_are_bounded_and_those_of_streams_are_asked_beyond() -> None:
     verifier = Verifier(s_t_u=Grant(SHOP))
     authentication = authenticating(verifier, table_of(failures=Rate(1e6, 1e6)))
-    verifier.open.clear()
+    verifier.may_answer.clear()
     asking = [asyncio.create_task(authentication.grant(bearing(f"a.b.{number}"))) for number in range(256)]
     await until(lambda: len(verifier.asked) == 256)
     assert await refusal(authentication, bearing("a.b.c")) == "busy"
@@ -192,7 +192,7 @@ async def test_open_questions_are_bounded_and_those_of_streams_are_asked_beyond(
     assert await authentication.grant(bearing(KEY)) == Grant(SHOP)
     stream = asyncio.create_task(authentication.grant(bearing("s.t.u"), again=True))
     await until(lambda: len(verifier.asked) == 257)
-    verifier.open.set()
+    verifier.may_answer.set()
     assert await stream == Grant(SHOP)
     await asyncio.gather(*asking, return_exceptions=True)
     assert authentication._questions == {}
@@ -219,12 +219,12 @@ async def test_a_new_table_has_everything_verified_again() -> None:
 async def test_an_answer_by_a_former_table_is_asked_for_again() -> None:
     verifier = Verifier(a_b_c=Grant(SHOP))
     authentication = authenticating(verifier)
-    verifier.open.clear()
+    verifier.may_answer.clear()
     asking = asyncio.create_task(authentication.grant(bearing("a.b.c")))
     await until(lambda: len(verifier.asked) == 1)
     authentication.use_access(table_of())
     verifier.grants = {}
-    verifier.open.set()
+    verifier.may_answer.set()
     with pytest.raises(UnauthenticatedError):
         await asking
     assert len(verifier.asked) == 2
@@ -251,11 +251,11 @@ async def test_failures_of_an_address_are_limited_before_a_question_is_asked() -
 async def test_many_questions_at_one_time_do_not_pass_the_limit_of_an_address() -> None:
     verifier = Verifier()
     authentication = authenticating(verifier, table_of(failures=SLOW))
-    verifier.open.clear()
+    verifier.may_answer.clear()
     asking = [asyncio.create_task(authentication.grant(bearing(f"x.y.{number}"))) for number in range(10)]
     await until(lambda: authentication.refused["address"] == 7)
     assert len(verifier.asked) == 3
-    verifier.open.set()
+    verifier.may_answer.set()
     await asyncio.gather(*asking, return_exceptions=True)
 
 
@@ -308,7 +308,7 @@ async def test_a_fault_of_the_verifier_is_logged_and_refuses() -> None:
 async def test_nothing_is_verified_once_it_is_closed() -> None:
     verifier = Verifier()
     authentication = authenticating(verifier)
-    verifier.open.clear()
+    verifier.may_answer.clear()
     asking = asyncio.create_task(authentication.grant(bearing("a.b.c")))
     await until(lambda: len(verifier.asked) == 1)
     await authentication.close()
