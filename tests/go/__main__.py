@@ -1,6 +1,6 @@
 """Runs Go clients that are generated from a running server's schema: `python -m tests.go`.
 
-One client scores a row, and the snippet of docs/typed-services.md another one. A
+One client scores a row, and the snippets of docs/typed-services.md others. A
 further client makes calls continuously while servers restart in turn, directly and
 through nginx, and then 3,000 calls at once; `python -m tests.go.rolling` does that for
 longer. This needs a Go toolchain, the modules of client/go.mod, whose checksums are in
@@ -20,6 +20,7 @@ import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
+from unittest.mock import patch
 
 from tests import bundles
 from tests.access_files import new_key
@@ -68,24 +69,48 @@ def main() -> int:
                     print(f"ghz has of the {engine} engine: {_ghz(ghz, server.address)}", flush=True)
             good &= _shows_a_key(folder / f"{engine}-access", programs, engine, folder / "models")
             good &= _loses_no_call(folder / engine, programs, engine)
-        good &= _runs_the_snippet(folder / "snippet")
+        good &= _runs_the_snippets(folder / "snippets")
     return int(not good)
 
 
-def _runs_the_snippet(folder: Path) -> bool:
-    """Whether the snippet of the page scores a row, with the imports of the client in `client`."""
+def _runs_the_snippets(folder: Path) -> bool:
+    """Whether the snippets of the page score a row, without a key and with one."""
     page = (ROOT / "docs/typed-services.md").read_text(encoding="utf-8")
-    (snippet,) = (block.text for block in read_blocks(page) if block.language == "go")
+    call, credential = (block.text for block in read_blocks(page) if block.language == "go")
+    keyed_call = (
+        'key := os.Getenv("SCOREWIRE_API_KEY")\n'
+        + credential
+        + _replaced(call, "context.Background()", "ctx")
+    )
+    models = make_world(folder).folder / "models"
+    access = folder / "access.toml"
+    key = new_key(access, "shop", predict="churn")
+    with serving(folder / "open", models) as server:
+        told = [_snippet_says(folder / "call", server.address, call)]
+    with (
+        serving(folder / "closed", models, "--access", str(access)) as server,
+        patch.dict(os.environ, SCOREWIRE_API_KEY=key),
+    ):
+        imported = ("os", "google.golang.org/grpc/metadata")
+        told.append(_snippet_says(folder / "keyed", server.address, keyed_call, *imported))
+    print(f"the snippets of docs/typed-services.md say: {' and '.join(told)}", flush=True)
+    return all(said.split()[-1] == "1.1.0" for said in told)
+
+
+def _snippet_says(folder: Path, address: str, snippet: str, *imported: str) -> str:
+    """What a program of a snippet prints; it imports what the client in `client` does, except `os`."""
     imports = (CLIENT / "main.go").read_text(encoding="utf-8").partition("import (")[2].partition(")")[0]
     imports = imports.replace("client/sum", "client/churn").replace('\t"os"\n', "")
-    world = make_world(folder)
-    with serving(folder / "server", world.folder / "models") as server:
-        body = snippet.replace("127.0.0.1:8500", server.address)
-        source = f"package main\n\nimport ({imports})\n\nfunc main() {{\n{body}}}\n"
-        program = build_one(folder / "program", "churn", server.address, source)
-        told = subprocess.run([program], check=True, capture_output=True, text=True).stdout
-    print(f"the snippet of docs/typed-services.md says: {told.strip()}", flush=True)
-    return told.split()[-1] == "1.1.0"
+    imports += "".join(f'\t"{name}"\n' for name in imported)
+    body = _replaced(snippet, "127.0.0.1:8500", address)
+    source = f"package main\n\nimport ({imports})\n\nfunc main() {{\n{body}}}\n"
+    program = build_one(folder, "churn", address, source)
+    return subprocess.run([program], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _replaced(text: str, old: str, new: str) -> str:
+    assert old in text, f"the snippet has no {old}"
+    return text.replace(old, new)
 
 
 def _scores_a_row(programs: Programs, engine: str, address: str) -> bool:
