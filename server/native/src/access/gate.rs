@@ -24,7 +24,7 @@ use crate::access::credential_error::{CredentialError, RefusalCounts};
 use crate::access::failure_limit::{AddressKey, FailureLimit};
 use crate::access::grant::{Grant, Memo};
 use crate::access::principal::Principal;
-use crate::access::questions::{Asked, Questions};
+use crate::access::questions::{Asked, Entry, Place, Questions};
 use crate::access::table::{Identity, Table};
 use crate::bridge::events::{Events, Refusal, RefusedCall};
 use crate::transport::context::Peer;
@@ -158,16 +158,24 @@ impl Gate {
         let credential = Credential::of(shown);
         let table = self.table.load();
         // A call that has waited for its model was received long ago.
-        let verified = match self.find(&table, &credential, received.max(Instant::now())) {
+        match self.find(&table, &credential, received.max(Instant::now())) {
             Found::Valid(identity) => {
                 let grant = Grant::new(identity, table.epoch, credential);
                 memo.set(&grant);
                 return Admission::Known(grant);
             }
             Found::Invalid(cause) => return Admission::Refused(cause),
-            Found::Unknown { verified } => verified,
-        };
-        let enter = || {
+            Found::Unknown { .. } => {}
+        }
+        match self.ask(&table, credential, peer) {
+            Ok(asked) => Admission::Ask(asked),
+            Err(cause) => Admission::Refused(cause),
+        }
+    }
+
+    /// Asks about the credential of a call.
+    fn ask(&self, table: &Table, credential: Credential, peer: &Arc<Peer>) -> Result<Asked, CredentialError> {
+        self.ask_unless_found(table, credential, peer, |verified| {
             let place = self.questions.place().ok_or(CredentialError::Busy)?;
             let key = (!verified).then(|| AddressKey::of(peer.address.ip()));
             match key {
@@ -176,11 +184,27 @@ impl Gate {
                 }
                 _ => Ok((place, key)),
             }
-        };
-        match self.questions.ask(credential, peer, table.epoch, enter) {
-            Ok(asked) => Admission::Ask(asked),
-            Err(cause) => Admission::Refused(cause),
-        }
+        })
+    }
+
+    /// Asks about a credential, unless it is known by now: the question may have been answered since it was last
+    /// looked for. `place` is told whether the credential was valid by an earlier table.
+    fn ask_unless_found(
+        &self,
+        table: &Table,
+        credential: Credential,
+        peer: &Arc<Peer>,
+        place: impl FnOnce(bool) -> Result<(Place, Option<AddressKey>), CredentialError>,
+    ) -> Result<Asked, CredentialError> {
+        self.questions.ask(credential, peer, table.epoch, |credential| {
+            match self.find(table, credential, Instant::now()) {
+                Found::Valid(identity) => Ok(Entry::Answered(identity)),
+                Found::Invalid(cause) => Err(cause),
+                Found::Unknown { verified } => {
+                    place(verified).map(|(place, charged)| Entry::Place(place, charged))
+                }
+            }
+        })
     }
 
     /// What is known of a credential without asking.
@@ -281,7 +305,7 @@ impl Gate {
                 }
                 continue;
             };
-            let asked = self.questions.ask(credential, peer, table.epoch, || Ok((place, None)))?;
+            let asked = self.ask_unless_found(&table, credential, peer, |_| Ok((place, None)))?;
             return asked.answer().await;
         }
     }

@@ -27,6 +27,14 @@ type Answer = Result<(Identity, u64), CredentialError>;
 /// The place of a question among those that may be open.
 pub(super) type Place = OwnedSemaphorePermit;
 
+/// What becomes of a question that is not open.
+pub(super) enum Entry {
+    /// It was answered meanwhile: this is who has the credential.
+    Answered(Identity),
+    /// It may be asked: its place, and the address for which it counts as a failure.
+    Place(Place, Option<AddressKey>),
+}
+
 /// A question that is open.
 pub(super) struct Question {
     pub credential: Credential,
@@ -99,25 +107,31 @@ impl Questions {
         Arc::clone(&self.streams).acquire_owned().await.ok()
     }
 
-    /// Asks whether a credential is valid, unless that is being asked. `enter` gives a place for the question,
-    /// and the address for which it counts as a failure.
+    /// Asks whether a credential is valid, unless that is being asked, or `enter` says that it has been answered.
+    /// Nobody is answered while `enter` is called.
     ///
     /// # Errors
-    /// `CredentialError`: there is no place.
+    /// `CredentialError`: the credential is not valid, or there is no place for a question.
     pub(super) fn ask(
         &self,
         credential: Credential,
         peer: &Arc<Peer>,
         epoch: u64,
-        enter: impl FnOnce() -> Result<(Place, Option<AddressKey>), CredentialError>,
+        enter: impl FnOnce(&Credential) -> Result<Entry, CredentialError>,
     ) -> Result<Asked, CredentialError> {
         let mut open = self.open();
         let asked = open.numbers.get(&credential.identity()).and_then(|number| open.questions.get(number));
         if let Some(question) = asked {
             return Ok(Asked { answer: question.answer.subscribe(), credential });
         }
-        let (place, charged) = enter()?;
         let (sender, answer) = watch::channel(None);
+        let (place, charged) = match enter(&credential)? {
+            Entry::Answered(identity) => {
+                sender.send_replace(Some(Ok((identity, epoch))));
+                return Ok(Asked { answer, credential });
+            }
+            Entry::Place(place, charged) => (place, charged),
+        };
         let question = Question {
             credential: credential.clone(),
             peer: Arc::clone(peer),

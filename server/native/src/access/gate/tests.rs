@@ -151,6 +151,18 @@ async fn a_token_is_asked_about_once_and_remembered_until_it_ends() {
 }
 
 #[tokio::test]
+async fn what_is_answered_after_it_was_looked_for_is_not_asked_again() {
+    let door = Door::new(table(&[], 1.0));
+    let (table, credential) = (door.gate.table(), Credential::of(Shown::Token(b"a.b.c")));
+    let found = door.gate.find(&table, &credential, door.now);
+    assert!(matches!(found, Found::Unknown { verified: false }));
+    door.verified("a.b.c", None).await;
+    let asked = door.gate.ask(&table, credential, &door.peer).unwrap();
+    assert_eq!(&*asked.answer().await.unwrap().principal.name, "shop");
+    assert!(door.questions().is_empty() && door.gate.questions.count() == 0);
+}
+
+#[tokio::test]
 async fn what_is_not_valid_is_not_remembered() {
     let door = Door::new(table(&[], 10.0));
     for found in [None, Some(("unknown", None))] {
