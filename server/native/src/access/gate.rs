@@ -288,26 +288,17 @@ impl Gate {
         if grant.expires.is_some_and(|expires| Instant::now() >= expires) {
             return Err(CredentialError::Expired);
         }
-        let mut place = None;
-        loop {
-            let table = self.table.load_full();
-            let credential = grant.credential.clone();
-            match self.find(&table, &credential, Instant::now()) {
-                Found::Valid(identity) => return Ok(Grant::new(identity, table.epoch, credential)),
-                Found::Invalid(cause) => return Err(cause),
-                Found::Unknown { .. } => {}
-            }
-            let Some(place) = place.take() else {
-                // While this waited, another stream of the credential may have asked.
-                place = self.questions.place_of_stream().await;
-                if place.is_none() {
-                    return Err(CredentialError::Busy);
-                }
-                continue;
-            };
-            let asked = self.ask_unless_found(&table, credential, peer, |_| Ok((place, None)))?;
-            return asked.answer().await;
+        let credential = grant.credential.clone();
+        let mut table = self.table.load_full();
+        match self.find(&table, &credential, Instant::now()) {
+            Found::Valid(identity) => return Ok(Grant::new(identity, table.epoch, credential)),
+            Found::Invalid(cause) => return Err(cause),
+            Found::Unknown { .. } => {}
         }
+        let place = self.questions.place_of_stream().await.ok_or(CredentialError::Busy)?;
+        // While this waited, the table may have been replaced, or another stream of the credential may have asked.
+        table = self.table.load_full();
+        self.ask_unless_found(&table, credential, peer, |_| Ok((place, None)))?.answer().await
     }
 
     /// Tells the control plane of a call that was refused, if it wants to know.

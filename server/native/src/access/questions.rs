@@ -124,14 +124,14 @@ impl Questions {
         if let Some(question) = asked {
             return Ok(Asked { answer: question.answer.subscribe(), credential });
         }
-        let (sender, answer) = watch::channel(None);
         let (place, charged) = match enter(&credential)? {
             Entry::Answered(identity) => {
-                sender.send_replace(Some(Ok((identity, epoch))));
+                let (_, answer) = watch::channel(Some(Ok((identity, epoch))));
                 return Ok(Asked { answer, credential });
             }
             Entry::Place(place, charged) => (place, charged),
         };
+        let (sender, answer) = watch::channel(None);
         let question = Question {
             credential: credential.clone(),
             peer: Arc::clone(peer),
