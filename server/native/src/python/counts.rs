@@ -186,7 +186,8 @@ mod tests {
         let (registry, key) = (CountRegistry::new(1), |version: &str| ("m".to_owned(), version.to_owned()));
         let serve = |names: &[&str]| {
             let each = |name: &&str| (key(name), registry.version("m", name));
-            registry.versions.lock().unwrap().publish(names.iter().map(each).collect());
+            let served = names.iter().map(each).collect();
+            registry.versions.lock().unwrap().publish(served);
         };
         let rows = || -> Vec<(String, u64)> {
             registry.of_versions().into_iter().map(|sums| (sums.1, sums.3)).collect()
