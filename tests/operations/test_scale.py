@@ -15,7 +15,7 @@ import pytest
 from tests.conformance.engines import ENGINES
 from tests.operations.scale import network
 from tests.operations.scale.run import imbalance
-from tests.processes import wait_until
+from tests.processes import TIMEOUT_SECONDS, wait_until
 
 _SECONDS = 400
 
@@ -70,6 +70,30 @@ def test_namespaces_end_with_the_first_process_whatever_ends_it() -> None:
         process.kill()
     # The kernel ends the processes in the namespaces a moment later.
     wait_until(lambda: not made & namespaces(psutil.pids()), "the end of the namespaces")
+
+
+def test_the_bridge_keeps_its_address_when_a_member_with_a_lower_one_leaves() -> None:
+    code = (
+        "import json, subprocess\n"
+        "from tests.operations.scale import network\n"
+        "from tests.processes import TIMEOUT_SECONDS, wait_until\n"
+        "def addresses():\n"
+        "    links = json.loads(subprocess.check_output(['ip', '-json', 'link']))\n"
+        "    return {link['ifname']: link['address'] for link in links}\n"
+        "with network.hub():\n"
+        "    before = addresses()\n"
+        "    with network.host('10.77.1.1'):\n"
+        "        (member,) = addresses().keys() - before.keys()\n"
+        "        subprocess.check_call(['ip', 'link', 'set', member, 'address', '00:00:00:00:00:02'])\n"
+        "        during = addresses()\n"
+        "    wait_until(lambda: member not in addresses(), 'the end of the member')\n"
+        "    print(json.dumps([each['bridge'] for each in (before, during, addresses())]))"
+    )
+    result = subprocess.run(
+        network.enter("-c", code), capture_output=True, text=True, check=True, timeout=TIMEOUT_SECONDS
+    )
+    before, during, after = json.loads(result.stdout)
+    assert before == during == after
 
 
 def test_imbalance_is_what_the_busiest_has_above_the_mean() -> None:

@@ -17,6 +17,9 @@ from tests.processes import wait_until
 
 HUB = "10.77.0.1"
 _BITS = 16
+# Without one of its own, the bridge takes the lowest address of its members. When that member leaves, the
+# others go on sending to the address that is gone, and an answer on its way may be late by a minute.
+_BRIDGE_ADDRESS = "02:00:0a:4d:00:01"
 _ENTER = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
 
 
@@ -46,7 +49,7 @@ def problem() -> str:
 def hub() -> Iterator[None]:
     """Make the bridge, with the address `HUB`, in the namespace of this process."""
     _run("ip", "link", "set", "lo", "up")
-    _run("ip", "link", "add", "bridge", "type", "bridge")
+    _run("ip", "link", "add", "bridge", "address", _BRIDGE_ADDRESS, "type", "bridge")
     _run("ip", "address", "add", f"{HUB}/{_BITS}", "dev", "bridge")
     _run("ip", "link", "set", "bridge", "up")
     yield
