@@ -165,9 +165,10 @@ def test_a_database_that_is_silent_is_given_up(
     server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("scorewire_records.postgresql.connection._SILENCE_SECONDS", 0)
-    database = Database(server.database().parameters, statement_seconds=0.2)
+    patient = server.database()
+    database = Database(patient.parameters, statement_seconds=0.2)
     with (
-        database.connect() as connection,
+        patient.connect() as connection,
         server.paused(),
         pytest.raises(DatabaseError, match="cannot ask"),
         database.errors("cannot ask"),

@@ -101,7 +101,7 @@ class Database:
             connection = psycopg.connect(**self.parameters, **password, autocommit=True)  # type: ignore[arg-type]
             try:
                 connection.prepare_threshold = None  # poolers of connections may not keep prepared statements
-                with deadline(connection, self.statement_seconds):
+                with self.limit(connection):
                     connection.execute(
                         "SELECT set_config('statement_timeout', %s, false),"
                         " set_config('lock_timeout', %s, false),"
