@@ -76,7 +76,7 @@ def test_the_bridge_keeps_its_address_when_a_member_with_a_lower_one_leaves() ->
     code = (
         "import json, subprocess\n"
         "from tests.operations.scale import network\n"
-        "from tests.processes import TIMEOUT_SECONDS, wait_until\n"
+        "from tests.processes import wait_until\n"
         "def addresses():\n"
         "    links = json.loads(subprocess.check_output(['ip', '-json', 'link']))\n"
         "    return {link['ifname']: link['address'] for link in links}\n"

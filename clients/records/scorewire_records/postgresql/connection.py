@@ -121,12 +121,24 @@ class Database:
 
     @contextmanager
     def limit(self, connection: Connection) -> Iterator[None]:
-        """Close the connection if the statements inside take too long, as with a database that is stopped.
+        """Shut the connection's socket down if the statements inside take too long.
 
-        `statement_timeout` alone does not help there: the database would have to run to heed it.
+        `statement_timeout` alone does not help with a database that is stopped: it would have to run to
+        heed it.
+
+        Raises:
+            psycopg.OperationalError: it took longer; from the statement that runs.
         """
-        with deadline(connection, self.statement_seconds + _SILENCE_SECONDS):
+        handle = socket.socket(fileno=os.dup(connection.fileno()))
+        timer = threading.Timer(self.statement_seconds + _SILENCE_SECONDS, _shut_down, [handle])
+        timer.daemon = True
+        timer.start()
+        try:
             yield
+        finally:
+            timer.cancel()
+            timer.join()
+            handle.close()
 
     @contextmanager
     def errors(self, action: str) -> Iterator[None]:
@@ -143,25 +155,6 @@ class Database:
         for secret in filter(None, secrets):
             text = text.replace(secret, "***")
         return " ".join(text.split()) or type(error).__name__
-
-
-@contextmanager
-def deadline(connection: Connection, seconds: float) -> Iterator[None]:
-    """Shut the connection's socket down if the code inside takes longer.
-
-    Raises:
-        psycopg.OperationalError: it took longer; from the statement that runs.
-    """
-    handle = socket.socket(fileno=os.dup(connection.fileno()))
-    timer = threading.Timer(seconds, _shut_down, [handle])
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        timer.join()
-        handle.close()
 
 
 def name(identifier: str) -> sql.Identifier:
