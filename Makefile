@@ -11,8 +11,8 @@ MANIFESTS := $(DISTRIBUTIONS:%=%/pyproject.toml)
 
 CARGO := $(shell command -v cargo)
 # The crates that become wheels; server/native/spool is a part of the engine's.
-CRATES := clients/loadtest/native server/native
-RUST := $(shell find $(CRATES) -name '*.rs' -not -path '*/target/*') $(CRATES:%=%/Cargo.toml) server/native/spool/Cargo.toml \
+CRATES := clients/loadtest/native server/native server/native/kernel
+RUST := $(sort $(shell find $(CRATES) -name '*.rs' -not -path '*/target/*')) $(CRATES:%=%/Cargo.toml) server/native/spool/Cargo.toml \
     $(CRATES:%=%/pyproject.toml) $(CRATES:%=%/README.md) Cargo.toml Cargo.lock .cargo/config.toml
 # Paths of this machine do not get into the wheels.
 REMAP := --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src=crates
@@ -131,18 +131,19 @@ deps: setup ## check that every import is declared, and every installed package 
 rust: ## check the native crates: style, lint, tests
 ifneq ($(CARGO),)
 	cargo fmt --all --check
-	cargo clippy --quiet --locked --workspace --all-targets -- --deny warnings
+	cargo clippy --quiet --locked --workspace --all-targets --features scorewire_kernel/python -- --deny warnings
 	cargo test --quiet --locked --workspace --lib --tests --no-default-features
 else
 	@echo "No cargo here, so the native crates are not checked."
 endif
 
 # The sanitizer is not a stable option of the compiler yet. It also covers the C code of nghttp2.
+# The kernel is not optimized here: with the sanitizer, its vectors take the compiler many minutes.
 sanitize: ## run the crates' tests under AddressSanitizer
 ifneq ($(CARGO),)
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CFLAGS="-fsanitize=address -fno-omit-frame-pointer" \
 	    CARGO_TARGET_DIR=target/sanitize cargo test --quiet --locked --workspace --target $$(rustc -vV | sed -n 's/^host: //p') \
-	    --lib --tests --no-default-features
+	    --lib --tests --no-default-features --config 'profile.dev.package.scorewire_kernel.opt-level=0'
 else
 	@echo "No cargo here, so the native crates are not checked."
 endif

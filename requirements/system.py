@@ -15,7 +15,7 @@ import subprocess
 import sys
 
 PYTHON = (3, 11)
-RUST = (1, 85)
+RUST = (1, 89)
 
 
 def missing_packages(cargo):

@@ -28,7 +28,7 @@ DISTRIBUTIONS = {
 # Packages that venv installs.
 BOOTSTRAP = {"pip", "setuptools"}
 # Our own packages, which are installed only if cargo is.
-OPTIONAL = {"scorewire-native", "scorewire-loadtest-native"}
+OPTIONAL = {"scorewire-kernel", "scorewire-native", "scorewire-loadtest-native"}
 # Distribution: its modules, if their names differ from its name.
 MODULES = {
     # distributed is an extra of dask; markupsafe has the type of jinja2's texts.

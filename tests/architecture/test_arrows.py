@@ -28,8 +28,8 @@ PACKAGES = {
 # Package: which of our packages it may import besides itself.
 ARROWS = {
     "scorewire_contract": {"scorewire_proto"},
-    "scorewire_training": {"scorewire_proto", "scorewire_contract"},
-    "scorewire_server": {"scorewire_proto", "scorewire_contract"},
+    "scorewire_training": {"scorewire_proto", "scorewire_contract", "scorewire_kernel"},
+    "scorewire_server": {"scorewire_proto", "scorewire_contract", "scorewire_kernel"},
     "scorewire": {"scorewire_proto", "scorewire_contract"},
     "scorewire_loadtest": {"scorewire_proto", "scorewire_contract", "scorewire"},
     "scorewire_records": {"scorewire_proto", "scorewire_contract"},
@@ -65,7 +65,14 @@ LAYERS: dict[str, Layers] = {
         ("export.bundling", "export.onnx_file", "export.saved_models"),
         ("export.bundle_writing", "export.schema"),
         ("export.parity", "export.provenance", "export.sample_frame", "export.typed_schema"),
-        ("export.frames", "export.lowering", "export.runtime", "export.tolerance", "export.typed_fields"),
+        (
+            "export.frames",
+            "export.kernel",
+            "export.lowering",
+            "export.runtime",
+            "export.tolerance",
+            "export.typed_fields",
+        ),
         ("export.trees",),
         ("export.double_order", "export.graph", "export.zipmaps"),
         ("errors", "estimators", "export.errors"),
@@ -178,7 +185,7 @@ LAYERS: dict[str, Layers] = {
         ("connection", "errors", "settings"),
     ),
 }
-OURS = set(PACKAGES) | {"scorewire_proto"}
+OURS = set(PACKAGES) | {"scorewire_kernel", "scorewire_proto"}
 # Libraries that server and SDK must not import at the top of a module.
 HEAVY = {"pandas", "sklearn", "xgboost", "lightgbm", "skl2onnx", "onnxmltools", "pyarrow", "matplotlib"}
 UNSAFE = {"pickle", "cPickle", "joblib", "dill", "cloudpickle", "shelve", "marshal"}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-EXTENSIONS = {"scorewire_native", "scorewire_loadtest_native"}
+EXTENSIONS = {"scorewire_kernel", "scorewire_native", "scorewire_loadtest_native"}
 OURS = {*EXTENSIONS, "scorewire_spool"}
 # Each crate must be available under at least one of these licences.
 PERMISSIVE = {

@@ -104,7 +104,7 @@ def test_an_old_rust_is_told_and_can_be_left_out(machine: Machine) -> None:
     machine.script("cargo", "echo cargo 1.63.0")
     machine.script("cc", "exit 0")
     told = machine.setup()
-    assert "needs Rust 1.85 or newer" in told
+    assert "needs Rust 1.89 or newer" in told
     assert "is 1.63" in told
     assert "make setup CARGO=" in told
     machine.make_bare()

@@ -25,12 +25,14 @@ FOLDERS = (
     "clients/records",
     "clients/gateway",
 )
+# The native crates that become wheels.
+CRATES = ("clients/loadtest/native", "server/native", "server/native/kernel")
 LICENCE = (ROOT / "LICENSE").read_bytes()
 
 
 def manifests() -> list[Path]:
     """The pyproject.toml of each distribution, native crates included."""
-    natives = [*ROOT.glob("*/native/pyproject.toml"), *ROOT.glob("*/*/native/pyproject.toml")]
+    natives = [ROOT / crate / "pyproject.toml" for crate in CRATES]
     return [*(ROOT / folder / "pyproject.toml" for folder in FOLDERS), *natives]
 
 
@@ -82,7 +84,8 @@ def test_wheels_with_a_library_have_the_licences_of_what_is_linked_into_it(wheel
             names = archive.namelist()
             if any(name.endswith(".so") for name in names):
                 (notice,) = (name for name in names if name.endswith(f"/licenses/{third_party.FILE}"))
-                assert b"nghttp2" in archive.read(notice), wheel.name
+                linked = b"pyo3" if wheel.name.startswith("scorewire_kernel") else b"nghttp2"
+                assert linked in archive.read(notice), wheel.name
 
 
 @pytest.mark.skipif(shutil.which("cargo") is None, reason="cargo is missing")
@@ -116,7 +119,7 @@ def test_one_extra_installs_every_distribution() -> None:
     everything = " ".join(told["project"]["optional-dependencies"]["all"])
     for name in ("scorewire[models,pandas]", "scorewire-loadtest[native]", "scorewire-server[native]"):
         assert name in everything
-    assert "scorewire-training[xgboost-cpu]" in everything
+    assert "scorewire-training[kernel,xgboost-cpu]" in everything
     assert "scorewire-records" in everything
 
 

@@ -42,7 +42,8 @@ def notices() -> Iterator[tuple[Path, str]]:
     Raises:
         FileNotFoundError: a crate has no text of its licence.
     """
-    command = ["cargo", "metadata", "--locked", "--format-version=1"]
+    # The wheel of the kernel has its border to Python, which the engine does without.
+    command = ["cargo", "metadata", "--locked", "--format-version=1", "--features=scorewire_kernel/python"]
     command += ["--filter-platform=x86_64-unknown-linux-gnu"]
     told = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
     packages = {package["id"]: package for package in told["packages"]}

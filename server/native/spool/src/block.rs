@@ -112,6 +112,6 @@ impl Header {
             fingerprint: u64_at(bytes, 80),
         };
         let length = header.body_bytes as usize;
-        (length <= MAX_BODY_BYTES && length % 8 == 0).then_some(header)
+        (length <= MAX_BODY_BYTES && length.is_multiple_of(8)).then_some(header)
     }
 }

@@ -132,7 +132,7 @@ impl Writing<'_> {
     /// The memory of one more record of `length` bytes, a multiple of 8; `None` while the ring has no room. The
     /// memory holds old bytes, and its first `u32` is set to the length.
     pub(crate) fn reserve(&mut self, length: usize) -> Option<&mut [u8]> {
-        assert!(length % WORD == 0 && length > 0);
+        assert!(length.is_multiple_of(WORD) && length > 0);
         let contiguous = self.ring.memory.contiguous(self.position);
         let pad = if length <= contiguous { 0 } else { contiguous };
         let end = self.position.checked_add(pad + length)?;

@@ -266,7 +266,7 @@ impl SegmentWriter {
         if length > MAX_BODY_BYTES {
             return Err(io::Error::other("a block has more than 64 MiB"));
         }
-        debug_assert!(length % 8 == 0);
+        debug_assert!(length.is_multiple_of(8));
         header.body_bytes = length as u32;
         header.body_crc = body.iter().fold(0, |crc, piece| crc32c::crc32c_append(crc, piece));
         header.start = self.start.uuid;
@@ -295,10 +295,10 @@ impl SegmentWriter {
     /// another one. Else it is abandoned; if nothing can be cut off, readers find a torn tail.
     fn cut(&mut self, error: &io::Error) {
         let is_full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-        if let Some(segment) = &self.open {
-            if segment.file.set_len(segment.bytes).is_err() || !is_full {
-                self.open = None;
-            }
+        if let Some(segment) = &self.open
+            && (segment.file.set_len(segment.bytes).is_err() || !is_full)
+        {
+            self.open = None;
         }
     }
 }

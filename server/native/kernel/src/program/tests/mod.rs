@@ -1,0 +1,7 @@
+mod blocks;
+mod hostile;
+mod joining;
+mod operators;
+mod random;
+mod reading;
+mod trees;
