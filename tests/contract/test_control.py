@@ -198,6 +198,8 @@ def test_the_server_says_what_it_is(client: Any, server: ServerProcess) -> None:
     assert told.engine in {"native", "reference"}
     assert told.control
     assert told.caller is None
+    versions = client.models()[0].versions
+    assert all(each.runs_on in {"kernel", "onnxruntime"} and each.runs_on_details for each in versions)
     assert told.started_at.timestamp() <= next(
         each.serving_since.timestamp() for each in client.models()[0].versions
     )

@@ -40,6 +40,20 @@ def test_a_bundle_of_the_second_format_reads() -> None:
     assert len(read.manifest.coding.bags) == 1
 
 
+def test_a_bundle_of_the_third_format_reads() -> None:
+    read = read_bundle(Path(__file__).parent / "bundles" / "format-3")
+    assert read.manifest.format_version == 3
+    assert [feature.field_name for feature in read.manifest.schema.features] == ["x", "", ""]
+
+
+def test_a_bundle_that_claims_equal_bits_has_the_fourth_format(tmp_path: Path, bundle: Path) -> None:
+    manifest = read_manifest(bundle)
+    manifest.version = "1.1.0"
+    manifest.parity.exact = True
+    files = {file.name: (bundle / file.name).read_bytes() for file in manifest.files}
+    assert read_manifest(write_bundle(tmp_path / "models", manifest, files)).format_version == 4
+
+
 def test_a_bundle_with_names_of_fields_has_the_third_format(tmp_path: Path, bundle: Path) -> None:
     manifest = read_manifest(bundle)
     manifest.version = "1.1.0"
@@ -113,10 +127,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
         "does not fit the format",
     ),
     "unknown field": (lambda b: _edit(b, lambda m: m.update(extra=1)), "does not fit the format"),
-    "later format": (lambda b: _edit(b, lambda m: m.update(formatVersion=4)), "bundle format 4"),
+    "later format": (lambda b: _edit(b, lambda m: m.update(formatVersion=5)), "bundle format 5"),
     "later format with more in it": (
-        lambda b: _edit(b, lambda m: m.update(formatVersion=4, novelty={"a": 1})),
-        "bundle format 4 is not one that this release reads",
+        lambda b: _edit(b, lambda m: m.update(formatVersion=5, novelty={"a": 1})),
+        "bundle format 5 is not one that this release reads",
     ),
     "words in a format without them": (
         lambda b: _edit(b, lambda m: m["coding"].update(bags=[{"terms": ["a"]}])),
@@ -125,6 +139,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "names of fields in a format without them": (
         lambda b: _edit(b, lambda m: m["schema"]["features"][0].update(fieldName="a")),
         "bundle format 1 has no names of fields",
+    ),
+    "a claim of equal bits in a format without it": (
+        lambda b: _edit(b, lambda m: m.update(parity={"exact": True})),
+        "bundle format 1 has no claim of equal bits",
     ),
     "bad model name": (lambda b: _edit(b, lambda m: m.update(model="../x")), "model name"),
     "bad version": (lambda b: _edit(b, lambda m: m.update(version="one")), "semantic"),

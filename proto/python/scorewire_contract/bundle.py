@@ -25,7 +25,7 @@ from scorewire_proto.v1 import schema_pb2
 
 # The newest format. A bundle is written in the oldest format that can express it, so that older
 # releases can read it.
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 MANIFEST = "manifest.json"
 GRAPH = "model.onnx"
 GOLDEN = "golden.json"
@@ -38,7 +38,7 @@ MAX_NAME_BYTES = 1000
 MAX_DESCRIPTION_CHARACTERS = 100_000
 
 # What each format can express and the one before it cannot.
-_ADDITIONS = {2: "counts of words", 3: "names of fields"}
+_ADDITIONS = {2: "counts of words", 3: "names of fields", 4: "claim of equal bits"}
 _OUTPUT_KINDS = set(schema_pb2.OutputKind.values()) - {schema_pb2.OUTPUT_KIND_UNSPECIFIED}
 
 _M = TypeVar("_M", manifest_pb2.Manifest, manifest_pb2.Golden)
@@ -198,6 +198,8 @@ def _check_format(manifest: manifest_pb2.Manifest) -> None:
 def _needed_format(manifest: manifest_pb2.Manifest) -> int:
     """The oldest format that can express the manifest."""
     schema = manifest.schema
+    if manifest.parity.exact:
+        return 4
     if any(each.field_name for each in schema.features) or any(each.field_name for each in schema.outputs):
         return 3
     return 2 if manifest.coding.bags else 1

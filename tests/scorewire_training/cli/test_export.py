@@ -1,15 +1,26 @@
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import xgboost
 from click.testing import CliRunner, Result
+from numpy.typing import NDArray
 
 from scorewire_contract.bundle import read_bundle
+from scorewire_contract.scoring import RunGraph
 from scorewire_training.cli.export import export
+from scorewire_training.cli.verify import verify
+from scorewire_training.export import bundling
+from scorewire_training.export.kernel import open_in_kernel
+
+OWN_BITS = "the same rows, with the fitted model's own bits"
+OTHER_BITS = r"[\d,]+ rows differ in their last bits, within the tolerance"
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +42,11 @@ def _run(files: Path, output: Path, *options: str) -> Result:
         *("--name", "m", "--version", "1.0.0", "--output", str(output)),
         *options,
     ]
-    return CliRunner().invoke(export, arguments)
+    return CliRunner(env={"COLUMNS": "200"}).invoke(export, arguments)
+
+
+def _verified(output: Path) -> str:
+    return CliRunner(env={"COLUMNS": "200"}).invoke(verify, [str(output / "m" / "1.0.0")]).output
 
 
 def test_export_writes_a_bundle_and_says_what_it_compared(files: Path, tmp_path: Path) -> None:
@@ -44,6 +59,41 @@ def test_export_writes_a_bundle_and_says_what_it_compared(files: Path, tmp_path:
     assert "Left out, since the model does not know them: id" in result.output
     assert f"{manifest.parity.rows_compared:,}" in result.output
     assert "scorewire serve" in result.output
+
+
+def test_equal_bits_in_the_kernel_are_told(files: Path, tmp_path: Path) -> None:
+    pytest.importorskip("scorewire_kernel")
+    assert OWN_BITS in _run(files, tmp_path).output
+    assert OWN_BITS in _verified(tmp_path)
+
+
+def test_other_bits_in_the_kernel_are_told_by_the_export(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("scorewire_kernel")
+
+    def open_beside(graph: bytes) -> RunGraph:
+        run = open_in_kernel(graph)
+        assert run is not None
+
+        def run_beside(names: list[str], feeds: dict[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+            shares, *labels = run(names, feeds)
+            return [np.nextafter(shares, np.float32(1)), *labels]
+
+        return run_beside
+
+    monkeypatch.setattr(bundling, "open_in_kernel", open_beside)
+    output = _run(files, tmp_path).output
+    assert re.search(OTHER_BITS, output)
+    assert "in the kernel" not in _verified(tmp_path)
+
+
+def test_nothing_is_told_of_a_kernel_that_is_not_there(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundling, "open_in_kernel", lambda _: None)
+    assert "in the kernel" not in _run(files, tmp_path).output
+    assert "in the kernel" not in _verified(tmp_path)
 
 
 def test_the_same_version_twice_is_an_error_without_a_traceback(files: Path, tmp_path: Path) -> None:

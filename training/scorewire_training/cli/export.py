@@ -267,4 +267,9 @@ def _describe(exported: ExportedBundle) -> Table:
         "largest difference",
         f"{parity.worst_absolute_difference:.3g}, {parity.worst_share_of_tolerance:.2%} of the tolerance",
     )
+    if parity.exact:
+        table.add_row("in the kernel", "the same rows, with the fitted model's own bits")
+    elif parity.rows_with_other_bits:
+        rows = f"{parity.rows_with_other_bits:,}"
+        table.add_row("in the kernel", f"{rows} rows differ in their last bits, within the tolerance")
     return table

@@ -78,6 +78,8 @@ def verify_bundle(path: Path) -> Table:
             "compared at export",
             f"{parity.rows_compared:,} rows, worst at {parity.worst_share_of_tolerance:.2%} of the tolerance",
         )
+        if parity.exact:
+            table.add_row("in the kernel", "the same rows, with the fitted model's own bits")
     describe_tolerances(table, manifest)
     for name, value in sorted(manifest.metrics.items()):
         table.add_row(name, f"{value:.6g}")

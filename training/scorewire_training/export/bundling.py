@@ -19,10 +19,12 @@ from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_training.export.bundle_writing import ExportedBundle, check_metrics, check_target, write_files
 from scorewire_training.export.errors import ExportError
 from scorewire_training.export.frames import FrameCodec
+from scorewire_training.export.kernel import open_in_kernel
 from scorewire_training.export.lowering import lower
 from scorewire_training.export.parity.comparison import score_both_sides
+from scorewire_training.export.parity.exactness import compare_kernel, in_runs_of_any_size
 from scorewire_training.export.parity.fitted_model import FittedModel, FittedScores
-from scorewire_training.export.parity.gate import checked_shapes, compare
+from scorewire_training.export.parity.gate import checked_shapes, compare, score_once
 from scorewire_training.export.parity.golden import pick_golden
 from scorewire_training.export.parity.hard_rows import MAX_CELLS
 from scorewire_training.export.parity.input_limits import InputLimitSearch
@@ -160,13 +162,30 @@ def export_bundle(
     )
     report_stage("Comparing the graph with the fitted model")
     parity = compare(comparison.compared, comparison.fitted, comparison.bundle, lowered.outputs, tolerances)
+    scored = [comparison.bundle]
+    in_kernel = open_in_kernel(graph)
+    if in_kernel is not None:
+        report_stage("Comparing the kernel with the fitted model")
+        in_kernel = checked_shapes(in_runs_of_any_size(in_kernel), lowered.outputs)
+        scored.append(
+            score_once(Scorer(manifest.schema, manifest.coding, in_kernel), comparison.compared.rows)
+        )
+        parity = compare_kernel(
+            parity,
+            comparison.compared,
+            comparison.fitted,
+            scored[-1],
+            lowered.outputs,
+            tolerances=tolerances,
+            compares_bits=lowered.is_exact,
+        )
 
     report_stage("Writing the bundle")
     manifest.metrics.update(metrics or {})
     manifest.provenance.CopyFrom(build_provenance(lowered.family, lowered.features, rows))
     manifest.parity.CopyFrom(parity.to_message())
     manifest.created_at.GetCurrentTime()
-    golden = pick_golden(comparison.compared, comparison.fitted, comparison.bundle, lowered.outputs, parity)
+    golden = pick_golden(comparison.compared, comparison.fitted, scored, lowered.outputs, parity)
     golden.expected.model, golden.expected.version = name, version
     score_golden(bundles.Bundle(target, manifest, graph, golden), run)
     return ExportedBundle(

@@ -10,6 +10,7 @@ from scipy.special import softmax
 
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.trees import read_trees
+from scorewire_training.export.trees.ensemble import Ensemble
 from tests.scorewire_training.export.trees.comparison import (
     BINARY,
     LARGE,
@@ -282,3 +283,17 @@ def test_what_cannot_be_exported_is_refused_with_a_way_out(estimator: Any, reaso
     with pytest.raises(UnsupportedModelError, match=reason) as refusal:
         read_trees(estimator())
     assert refusal.value.way_out
+
+
+@pytest.mark.parametrize("objective", ["binary:logistic", "count:poisson"])
+def test_margins_start_at_the_bits_of_the_library(objective: str) -> None:
+    x, y = np.arange(10, dtype=np.float32)[:, np.newaxis], np.arange(10) % 2
+    for base_score in np.linspace(0.01, 0.99, 60):
+        # Trees that learn nothing leave the margins at their start.
+        settings = {"objective": objective, "base_score": base_score, "learning_rate": 0.0}
+        booster = xgboost.train(settings, xgboost.DMatrix(x, y), 1)
+        model = read_trees(booster)
+        assert model is not None
+        assert isinstance(model.ensemble, Ensemble)
+        margin = booster.predict(xgboost.DMatrix(x), output_margin=True)[0]
+        assert np.float32(model.ensemble.base[0]) == margin

@@ -17,6 +17,7 @@ from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.graph import ModelOutput
+from scorewire_training.export.lowering.exact_inputs import has_exact_inputs
 from scorewire_training.export.lowering.graph_builder import GraphBuilder
 from scorewire_training.export.lowering.registry import lower_model
 from scorewire_training.export.lowering.sample_columns import match_sample
@@ -47,6 +48,9 @@ class LoweredModel:
             largest number for which the functions are finite.
         only_near: whether the model is only for rows near those of the sample; it
             is discontinuous where training rows are equally near.
+        is_exact: whether it has trees, whose inputs are computed without rounding that
+            differs by library, and the arithmetic of the model's library is known, so
+            that the kernel gives the fitted model's own bits.
     """
 
     graph: onnx.ModelProto
@@ -61,6 +65,7 @@ class LoweredModel:
     family: str
     domains: Mapping[str, tuple[float, float]]
     only_near: bool
+    is_exact: bool
 
 
 def lower(model: object, sample: pd.DataFrame) -> LoweredModel:
@@ -109,4 +114,5 @@ def lower(model: object, sample: pd.DataFrame) -> LoweredModel:
         family=prediction.family,
         domains=domains(builder),
         only_near=builder.only_near,
+        is_exact=prediction.is_exact and has_exact_inputs(graph.graph),
     )

@@ -22,7 +22,8 @@ class PredictionTensors:
     `label` as their index (int64, [rows, 1]); `probabilities` [rows, classes] if it
     has predict_proba, and `decision` [rows, 1 or classes] if it has
     decision_function. A multilabel classifier has `labels`, a prediction for each
-    label, in double.
+    label, in double. `is_exact` tells whether the kernel computes the outputs from
+    the model's inputs with the bits of the model's library.
     """
 
     family: str
@@ -34,6 +35,7 @@ class PredictionTensors:
     probabilities: str | None = None
     decision: str | None = None
     labels: tuple[PredictionTensors, ...] = ()
+    is_exact: bool = False
 
     @property
     def outputs(self) -> tuple[ModelOutput, ...]:
@@ -155,6 +157,7 @@ def multilabel_prediction(
         raise UnsupportedModelError(f"{family} has a label of a single class", "fit it on the other labels")
     return PredictionTensors(
         family=family,
+        is_exact=all(label.is_exact for label in labels),
         labels=tuple(
             replace(
                 label,

@@ -55,9 +55,11 @@ class FittedModel:
     def __init__(self, model: Any, outputs: Sequence[ModelOutput]) -> None:
         self._model = model
         self._outputs = tuple(outputs)
-        self._answers_with_classes = (
-            isinstance(model, xgboost.Booster) and _objective(model) == "multi:softmax"
-        )
+        # The same trees as of a booster that answers with classes, asked for the probabilities.
+        self._shares_of_classes: xgboost.Booster | None = None
+        if isinstance(model, xgboost.Booster) and _objective(model) == "multi:softmax":
+            self._shares_of_classes = model.copy()
+            self._shares_of_classes.set_param({"objective": "multi:softprob"})
         self._label_count = 1 + max((output.target for output in self._outputs), default=0)
         self._classes = classes_by_label(model, self._label_count)
         for output in self._outputs:
@@ -155,7 +157,7 @@ class FittedModel:
     def _ask_booster(self, frame: pd.DataFrame | NDArray[Any]) -> list[NDArray[Any]]:
         if isinstance(self._model, xgboost.Booster):
             matrix = to_dmatrix(self._model, frame)
-            prediction = np.asarray(self._model.predict(matrix), dtype=np.float64)
+            prediction = np.asarray(self._model.predict(matrix))
         else:
             matrix = None
             prediction = np.asarray(self._model.predict(frame), dtype=np.float64)
@@ -164,10 +166,8 @@ class FittedModel:
             return [prediction for _ in self._outputs]
         if prediction.ndim == 2 and prediction.shape[1] == width:
             probabilities, label = prediction, prediction.argmax(axis=1)
-        elif self._answers_with_classes:
-            margin = np.asarray(self._model.predict(matrix, output_margin=True), dtype=np.float64)
-            shares = np.exp(margin - margin.max(axis=1, keepdims=True))
-            probabilities, label = shares / shares.sum(axis=1, keepdims=True), prediction
+        elif self._shares_of_classes is not None:
+            probabilities, label = np.asarray(self._shares_of_classes.predict(matrix)), prediction
         else:
             probabilities = np.column_stack([1 - prediction.ravel(), prediction.ravel()])
             label = (prediction.ravel() > 0.5).astype(np.intp)

@@ -7,6 +7,8 @@
 2. A class must be the same. The only exception is a tie: the fitted model gives
    both classes the same probability within `RELATIVE`.
 3. A row that one side refuses, the other side must refuse too.
+
+`exactness` has a stricter rule for trees.
 """
 
 from __future__ import annotations
@@ -65,7 +67,9 @@ class BundleScores:
 class ParityReport:
     """The result of the comparison; `scorewire.bundle.v1.Parity` explains the fields.
 
-    `output_tolerances` has the outputs whose tolerance a user gave.
+    `output_tolerances` has the outputs whose tolerance a user gave. `rows_with_other_bits`
+    counts the rows that the kernel scores within the tolerance, but not with the fitted
+    model's own bits; None if bits were not compared.
     """
 
     rows_compared: int
@@ -76,6 +80,12 @@ class ParityReport:
     absolute_tolerance: float
     rows_by_origin: dict[str, int]
     output_tolerances: Mapping[str, manifest_pb2.Tolerance] = field(default_factory=dict)
+    rows_with_other_bits: int | None = None
+
+    @property
+    def exact(self) -> bool:
+        """Whether the kernel gave every compared row the fitted model's own bits."""
+        return self.rows_with_other_bits == 0
 
     def to_message(self) -> manifest_pb2.Parity:
         """The message for the manifest."""
@@ -89,6 +99,7 @@ class ParityReport:
             ),
             rows_by_origin=self.rows_by_origin,
             output_tolerances=self.output_tolerances,
+            exact=self.exact,
         )
 
 
@@ -113,10 +124,10 @@ def score_rows(
     def report(done: int) -> None:
         report_stage(f"Scoring rows with the graph, forwards and backwards ({done:,} of {2 * len(rows):,})")
 
-    scores = _score(scorer, rows, report)
-    backwards = _score(scorer, rows.take(slice(None, None, -1)), lambda done: report(len(rows) + done))
+    scores = score_once(scorer, rows, report)
+    backwards = score_once(scorer, rows.take(slice(None, None, -1)), lambda done: report(len(rows) + done))
     alone = np.linspace(0, len(rows) - 1, min(_ROWS_ALONE, len(rows))).astype(np.intp)
-    singles = [_score(scorer, rows.take([row])) for row in alone]
+    singles = [score_once(scorer, rows.take([row])) for row in alone]
     for i, values in enumerate(scores.outputs):
         given = (tolerances or {}).get(scorer.output_names[i], Tolerance())
         tolerance = given.to_message(given.relative)
@@ -137,7 +148,10 @@ def score_rows(
     return scores
 
 
-def _score(scorer: Scorer, rows: WireRows, report: Callable[[int], None] = lambda _: None) -> BundleScores:
+def score_once(
+    scorer: Scorer, rows: WireRows, report: Callable[[int], None] = lambda _: None
+) -> BundleScores:
+    """Score rows, in calls of some thousands; `report` is told how many are done."""
     parts = []
     errors: list[RowError] = []
     for begin in range(0, len(rows), _ROWS_PER_CALL):

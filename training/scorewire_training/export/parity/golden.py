@@ -21,7 +21,7 @@ _SAMPLE_ROWS = 24
 def pick_golden(
     compared: ComparisonRows,
     fitted: FittedScores,
-    bundle: BundleScores,
+    scored: Sequence[BundleScores],
     outputs: Sequence[ModelOutput],
     report: ParityReport,
 ) -> manifest_pb2.Golden:
@@ -29,8 +29,16 @@ def pick_golden(
 
     The expected outputs are the fitted model's. The reason of a refusal is the
     bundle's, because only the bundle knows it.
+
+    Args:
+        compared: the rows.
+        fitted: the fitted model's scores.
+        scored: the bundle's scores, of each way to run its graph.
+        outputs: the outputs of all sides.
+        report: the report of the comparison.
     """
-    chosen = _choose(compared, _has_tie(fitted, bundle, outputs))
+    tied = np.logical_or.reduce([_has_tie(fitted, bundle, outputs) for bundle in scored])
+    chosen = _choose(compared, tied)
     rows = compared.rows.take(chosen)
     golden = manifest_pb2.Golden(output_tolerances=report.output_tolerances)
     golden.rows.row_count = golden.expected.row_count = len(rows)
@@ -38,7 +46,7 @@ def pick_golden(
     golden.rows.texts.extend(rows.flat_texts())
     for output, scores in zip(outputs, fitted.outputs, strict=True):
         golden.expected.outputs.add(name=output.name).numbers.extend(scores[chosen].ravel().tolist())
-    errors = {error.row: error for error in bundle.errors}
+    errors = {error.row: error for error in scored[0].errors}
     for position, row in enumerate(chosen):
         if error := errors.get(row):
             golden.expected.errors.add(
@@ -50,7 +58,7 @@ def pick_golden(
 
 
 def _has_tie(fitted: FittedScores, bundle: BundleScores, outputs: Sequence[ModelOutput]) -> NDArray[np.bool_]:
-    """Rows whose class is a tie, which another release of onnxruntime may break differently."""
+    """Rows whose class is a tie, which another release may break differently."""
     tied = np.zeros(len(fitted.refused), dtype=np.bool_)
     for output, wanted, found in zip(outputs, fitted.outputs, bundle.outputs, strict=True):
         if output.kind == schema_pb2.OUTPUT_KIND_CLASS:

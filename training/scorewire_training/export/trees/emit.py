@@ -29,6 +29,8 @@ from scorewire_training.export.trees.ensemble import (
 
 # The first version of ai.onnx.ml with TreeEnsemble.
 ML_OPSET = 5
+# XGBoost's bound for the exponent of a sigmoid, a float: so no probability is 0 because exp overflows.
+_XGBOOST_MAX_EXPONENT = 88.7
 
 
 def emit_margin(graph: Graph, ensemble: Ensemble, x: str, input_type: str, feature_count: int) -> str:
@@ -45,9 +47,19 @@ def emit_margin(graph: Graph, ensemble: Ensemble, x: str, input_type: str, featu
 
 
 def emit_link(
-    graph: Graph, link: Link, slope: float, margin: str, *, targets: int, dtype: np.dtype[np.floating]
+    graph: Graph,
+    link: Link,
+    slope: float,
+    margin: str,
+    *,
+    targets: int,
+    dtype: np.dtype[np.floating],
+    least_margin: float,
 ) -> str:
-    """Add the link function of slope * margin; returns [rows, targets]."""
+    """Add the link function of slope * margin; returns [rows, targets].
+
+    Margins in float are XGBoost's. No margin is below `least_margin`.
+    """
 
     def constant(value: float) -> str:
         return graph.constant(np.array(value, dtype))
@@ -63,12 +75,18 @@ def emit_link(
             prediction = margin
         case Link.SIGMOID:
             # Written out, because the Sigmoid operator is an approximation in float.
-            odds = exp(graph.node("Neg", [margin]))
+            exponent = graph.node("Neg", [margin])
+            if dtype == np.float32 and least_margin < -_XGBOOST_MAX_EXPONENT:
+                exponent = graph.node("Min", [exponent, constant(_XGBOOST_MAX_EXPONENT)])
+            odds = exp(exponent)
             prediction = graph.node("Reciprocal", [graph.node("Add", [odds, constant(1)])])
         case Link.SOFTMAX:
             prediction = graph.node("Softmax", [margin], axis=1)
         case Link.EXP:
             prediction = exp(margin)
+        case Link.EXP_OF_DOUBLE:
+            wide = graph.curve("Exp", graph.node("Cast", [margin], to=TensorProto.DOUBLE), targets)
+            prediction = graph.node("Cast", [wide], to=ELEMENT_TYPES[dtype.name])
         case Link.SOFTPLUS:
             # Written out, because Softplus has no kernel in double.
             prediction = graph.node("Log", [graph.node("Add", [exp(margin), constant(1)])])

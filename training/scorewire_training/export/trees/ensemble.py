@@ -7,6 +7,7 @@ by its mode, and the result leads to `true_child` or `false_child`. A missing va
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, IntEnum
@@ -84,6 +85,11 @@ class Ensemble:
         """The number of margins of a row."""
         return len(self.base)
 
+    def least_margin(self) -> float:
+        """A number that no margin is below."""
+        least = [tree.values[tree.is_leaf].min(initial=0.0) for tree in self.trees]
+        return float((np.min(self.base, initial=0.0) + math.fsum(least)) / self.divisor)
+
     def features(self) -> list[int]:
         """The features that the trees read, ascending."""
         asked = [tree.feature[~tree.is_leaf] for tree in self.trees]
@@ -143,6 +149,7 @@ class Link(Enum):
     SIGMOID = "sigmoid"
     SOFTMAX = "softmax"
     EXP = "exp"
+    EXP_OF_DOUBLE = "exp, computed in double"
     SOFTPLUS = "softplus"
     SIGNED_SQUARE = "signed square"
     STEP = "step"

@@ -90,6 +90,8 @@ def read_hist_gradient_boosting(estimator: object) -> TreeModel | None:
             code_rounding=CodeRounding.MISSING,
         ),
         link=_LINKS[loss],
+        # scipy's expit calls the C library; softmax and exp are NumPy's.
+        has_plain_link=_LINKS[loss] is Link.SIGMOID,
         classes=classes,
     )
 

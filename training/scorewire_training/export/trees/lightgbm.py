@@ -110,6 +110,7 @@ def _read(booster: lightgbm.Booster, estimator: lightgbm.LGBMModel | None, *, by
         ensemble=read_linear_leaves(ensemble, sections) if is_linear else ensemble,
         link=Link.SIGNED_SQUARE if "sqrt" in settings else link,
         slope=float(parameters.get("sigmoid", 1)),
+        has_plain_link=True,
         classes=_classes(estimator, objective, targets, name),
     )
 

@@ -25,6 +25,9 @@ class TreeModel:
     prediction. It is float64 if the library compares doubles with double thresholds
     (LightGBM, HistGradientBoosting).
 
+    `has_plain_link` tells whether the library computes the link function number by
+    number with the C library, as the kernel does; NumPy has exponentials of its own.
+
     `family` names the estimator and its objective, for people. `classes` is None for a
     model that is not a classifier. A multilabel classifier has `label_classes`
     instead, whose columns are side by side; two classes may share one column.
@@ -36,8 +39,14 @@ class TreeModel:
     ensemble: Ensemble | LinearBooster | LinearTrees
     link: Link = Link.IDENTITY
     slope: float = 1.0
+    has_plain_link: bool = False
     classes: Classes | None = None
     label_classes: tuple[Classes, ...] = ()
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the kernel gives the bits of the library's predictions."""
+        return isinstance(self.ensemble, Ensemble) and (self.has_plain_link or self.link is Link.IDENTITY)
 
     @property
     def thresholds(self) -> Mapping[int, NDArray[np.float64]]:
@@ -71,7 +80,10 @@ class TreeModel:
         else:
             margin = self.ensemble.emit(graph, x, self.feature_count)
         targets = self.ensemble.target_count
-        prediction = emit_link(graph, self.link, self.slope, margin, targets=targets, dtype=dtype)
+        least = self.ensemble.least_margin() if isinstance(self.ensemble, Ensemble) else -np.inf
+        prediction = emit_link(
+            graph, self.link, self.slope, margin, targets=targets, dtype=dtype, least_margin=least
+        )
         if self.label_classes:
             return self._emit_labels(graph, margin, prediction), margin
         if self.classes is not None:

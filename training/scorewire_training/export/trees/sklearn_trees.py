@@ -129,6 +129,8 @@ def _boosted(estimator: GradientBoostingClassifier | GradientBoostingRegressor) 
         ensemble=Ensemble(trees=trees, base=np.asarray(base, np.float64), element_type="float64"),
         link=link,
         slope=slope,
+        # scipy's expit calls the C library; softmax is NumPy's.
+        has_plain_link=link is Link.SIGMOID,
         classes=classes,
     )
 

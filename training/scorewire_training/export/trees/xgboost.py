@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -44,7 +46,7 @@ _LINKS = {
     "reg:squarederror": Link.IDENTITY,
     "reg:squaredlogerror": Link.IDENTITY,
     "reg:tweedie": Link.EXP,
-    "survival:aft": Link.EXP,
+    "survival:aft": Link.EXP_OF_DOUBLE,
     "survival:cox": Link.EXP,
 }
 # The objectives whose booster predicts probabilities of classes.
@@ -92,7 +94,7 @@ def _read(booster: xgboost.Booster, estimator: xgboost.XGBModel | None) -> TreeM
         ensemble = _lines(gradient_booster["model"], base, missing)
     else:
         ensemble = Ensemble(
-            trees=_trees(gradient_booster, estimator, name),
+            trees=_trees(gradient_booster, estimator, name, base),
             base=base,
             element_type="float32",
             missing_value=missing,
@@ -108,6 +110,8 @@ def _read(booster: xgboost.Booster, estimator: xgboost.XGBModel | None) -> TreeM
         input_type="float32",
         ensemble=ensemble,
         link=_LINKS[objective],
+        # The estimator takes the softmax of margins with scipy.
+        has_plain_link=estimator is None or objective != "multi:softmax",
         classes=classes if is_one_label else None,
         label_classes=() if is_one_label or classes is None else (classes,) * targets,
     )
@@ -120,17 +124,32 @@ def _lines(model: dict[str, Any], base: NDArray[np.float64], missing: float | No
 
 
 def _trees(
-    gradient_booster: dict[str, Any], estimator: xgboost.XGBModel | None, name: str
+    gradient_booster: dict[str, Any],
+    estimator: xgboost.XGBModel | None,
+    name: str,
+    base: NDArray[np.float64],
 ) -> tuple[Tree, ...]:
     model = gradient_booster.get("gbtree", gradient_booster)["model"]
     # The weights of DART: XGBoost 3.4 stores them with the trees, earlier releases beside them.
     weights = model.get("weight_drop", gradient_booster.get("weight_drop"))
+    is_through_base = "weight_drop" in gradient_booster and estimator is not None
     trees = tuple(
-        _tree(dump, model["tree_info"][i], 1.0 if weights is None else weights[i])
+        _tree(dump, model["tree_info"][i], 1.0 if weights is None or is_through_base else weights[i])
         for i, dump in enumerate(model["trees"][: _tree_count(estimator, model)])
     )
+    if is_through_base:
+        trees = tuple(
+            _through_base(tree, np.float32(base[tree.targets[0]]), np.float32(weight))
+            for tree, weight in zip(trees, weights, strict=False)
+        )
     _check_feature_types(trees, name)
     return trees
+
+
+def _through_base(tree: Tree, base: np.float32, weight: np.float32) -> Tree:
+    """A tree of DART as estimators score it: its sum begins at the base score, which is taken off again."""
+    leaves = ((base + tree.values.astype(np.float32)) - base) * weight
+    return replace(tree, values=leaves.astype(np.float64))
 
 
 def _tree_count(estimator: xgboost.XGBModel | None, model: dict[str, Any]) -> int:
@@ -196,10 +215,20 @@ def _base(text: str, link: Link, targets: int) -> NDArray[np.float64]:
     scores = np.array(parsed if isinstance(parsed, list) else [parsed], np.float32)
     with np.errstate(divide="ignore"):
         if link is Link.SIGMOID:
-            scores = -np.log(np.float32(1) / scores - np.float32(1))
-        elif link is Link.EXP:
-            scores = np.log(scores)
+            scores = -_log(np.float32(1) / scores - np.float32(1))
+        elif link in (Link.EXP, Link.EXP_OF_DOUBLE):
+            scores = _log(scores)
     return np.broadcast_to(scores.astype(np.float64), targets).copy()
+
+
+def _log(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logarithms as XGBoost computes them, by the C library; numpy's differ in the last bit of one in six."""
+    try:
+        log = ctypes.CDLL(None).logf
+    except (AttributeError, OSError, TypeError):  # the process has no C library under this name
+        return np.log(values.astype(np.float64)).astype(np.float32)
+    log.argtypes, log.restype = [ctypes.c_float], ctypes.c_float
+    return np.array([log(float(value)) for value in values], np.float32)
 
 
 def _missing_value(model: xgboost.Booster | xgboost.XGBModel) -> float | None:

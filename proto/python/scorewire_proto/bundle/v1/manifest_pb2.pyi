@@ -964,6 +964,7 @@ class Parity(_message.Message):
     TOLERANCE_FIELD_NUMBER: _builtins.int
     ROWS_BY_ORIGIN_FIELD_NUMBER: _builtins.int
     OUTPUT_TOLERANCES_FIELD_NUMBER: _builtins.int
+    EXACT_FIELD_NUMBER: _builtins.int
     rows_compared: _builtins.int
     """Number of rows compared: rows of the sample and constructed rows."""
     rows_refused: _builtins.int
@@ -972,6 +973,11 @@ class Parity(_message.Message):
     """The largest difference between outputs, as a share of the tolerance; at most 1."""
     worst_absolute_difference: _builtins.float
     """The largest absolute difference between outputs."""
+    exact: _builtins.bool
+    """Whether the outputs of every compared row had the fitted model's own bits, NaN
+    equal to NaN, where the kernel runs the graph. onnxruntime has exponentials of its
+    own, so its outputs are within the tolerance only.
+    """
     @_builtins.property
     def tolerance(self) -> Global___Tolerance:
         """The tolerance."""
@@ -996,10 +1002,11 @@ class Parity(_message.Message):
         tolerance: Global___Tolerance | None = ...,
         rows_by_origin: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         output_tolerances: _abc.Mapping[_builtins.str, Global___Tolerance] | None = ...,
+        exact: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["tolerance", b"tolerance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["output_tolerances", b"output_tolerances", "rows_by_origin", b"rows_by_origin", "rows_compared", b"rows_compared", "rows_refused", b"rows_refused", "tolerance", b"tolerance", "worst_absolute_difference", b"worst_absolute_difference", "worst_share_of_tolerance", b"worst_share_of_tolerance"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exact", b"exact", "output_tolerances", b"output_tolerances", "rows_by_origin", b"rows_by_origin", "rows_compared", b"rows_compared", "rows_refused", b"rows_refused", "tolerance", b"tolerance", "worst_absolute_difference", b"worst_absolute_difference", "worst_share_of_tolerance", b"worst_share_of_tolerance"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

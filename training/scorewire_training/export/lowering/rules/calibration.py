@@ -115,7 +115,10 @@ def lower_threshold(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) 
     above = builder.graph.node("GreaterOrEqual", [share, builder.constant([float(threshold)])])
     is_second = above if place else builder.graph.node("Not", [above])
     return replace(
-        member, family=family_of(model, [member]), label=builder.cast(is_second, TensorProto.INT64)
+        member,
+        family=family_of(model, [member]),
+        label=builder.cast(is_second, TensorProto.INT64),
+        is_exact=False,
     )
 
 

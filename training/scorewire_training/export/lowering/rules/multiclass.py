@@ -168,6 +168,7 @@ def _labels(builder: GraphBuilder, model: Any, members: list[PredictionTensors])
                 class_labels=INDICATOR,
                 label=label,
                 probabilities=member.probabilities if has_shares else None,
+                is_exact=False,
             )
         )
     return labels

@@ -90,6 +90,7 @@ def _one_label(trees: TreeModel, outputs: Iterable[ModelOutput]) -> PredictionTe
         class_labels=label.class_labels if label else (),
         label=label.tensor if label else None,
         probabilities=probabilities.tensor if probabilities else None,
+        is_exact=trees.is_exact,
     )
 
 
