@@ -210,6 +210,11 @@ class TableParts(TypedDict):
     failures: Rate  # of one address
     open_paths: set[str]  # need no credential
 
+class ThreadParts(TypedDict):
+    batch_threads: int
+    processors: Sequence[int]
+    spin_us: int
+
 class EngineParts(TypedDict):
     max_rows: int
     max_in_flight: int
@@ -231,8 +236,14 @@ CallSums: TypeAlias = tuple[int, list[int], Sums]
 
 def load_runtime(library: Path) -> str: ...
 
+class UnsupportedError(ValueError):
+    """Only onnxruntime runs a graph; the message tells why."""
+
 class Graph:
     def __new__(cls, graph: bytes, threads: int) -> Graph: ...
+    @staticmethod
+    def compile(graph: bytes) -> Graph: ...
+    def description(self) -> str: ...
     def run(
         self,
         names: Sequence[str],
@@ -278,8 +289,7 @@ class Engine:
     def start(
         self,
         listen: str,
-        batch_threads: int,
-        processors: Sequence[int],
+        threads: ThreadParts,
         limits: Mapping[str, float],
         control: set[str],
     ) -> int: ...

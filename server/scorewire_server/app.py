@@ -72,12 +72,13 @@ class App:
             # Otherwise the folder would be renamed, as a broken state file is.
             raise StartError(f"--state-file {state_file} is a folder; name a file")
         self._health = Health(lists_models=settings.access is None)
-        self._kind = choose_engine(settings.engine)
+        self._kind = choose_engine(settings.engine, settings.kernel)
         self._sandbox = Sandbox(
             seconds=settings.trial_seconds,
             memory_bytes=settings.trial_memory_bytes,
             threads=settings.graph_threads,
             engine=self._kind.name,
+            kernel=settings.kernel,
             processes=settings.trial_processes,
         )
         self._loader = SandboxedLoader(self._sandbox if settings.trial_seconds else None, self._load)
@@ -286,7 +287,7 @@ class App:
 
     def _load(self, folder: BundleFolder, digest: str) -> VersionRecord:
         open_graph = partial(self._kind.open_session, threads=self._settings.graph_threads)
-        return load(folder, open_graph, self._engine.prepare, digest)
+        return load(folder, open_graph, self._engine.prepare, digest, self._kind.compile_graph)
 
     def _publish(self, snapshot: Snapshot) -> None:
         sources = self._records.sources(snapshot) if self._records is not None else NO_SOURCES

@@ -89,6 +89,7 @@ class Metrics(Collector):
         if self._audit is not None:
             yield _collect_audit(self._audit)
         yield _collect_states(snapshot)
+        yield _collect_runs_on(snapshot)
         yield _collect_missing(snapshot)
         yield from _collect_log()
         if self._certificates is not None and self._certificates.shown is not None:
@@ -246,6 +247,19 @@ def _collect_states(snapshot: Snapshot) -> Metric:
     for model in snapshot.models.values():
         for record in model.versions:
             family.add_metric([model.name, record.version, state_name(record.state)], 1)
+    return family
+
+
+def _collect_runs_on(snapshot: Snapshot) -> Metric:
+    family = GaugeMetricFamily(
+        "scorewire_version_info",
+        "What runs the graph of a version that serves; always 1.",
+        labels=["model", "version", "runs_on"],
+    )
+    for model in snapshot.models.values():
+        for record in model.versions:
+            if record.loaded is not None:
+                family.add_metric([model.name, record.version, record.loaded.runs_on.name], 1)
     return family
 
 

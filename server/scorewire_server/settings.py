@@ -127,7 +127,21 @@ class Settings:
     pin_threads: Annotated[
         str, choice("off", "on"), "Whether each of --threads stays on a processor of its own."
     ] = "off"
-    graph_threads: Annotated[int, integer(1, 256), "Threads that one run of a graph may use."] = 1
+    kernel: Annotated[
+        str,
+        choice("auto", "onnxruntime"),
+        "What runs graphs: auto is Scorewire's own kernel for each graph that it takes, and onnxruntime for"
+        " others.",
+    ] = "auto"
+    spin_us: Annotated[
+        int,
+        integer(0, 1000),
+        "Longest time in microseconds that each of --threads looks for the next call before it sleeps, where"
+        " calls follow each other that closely; 0 is never. Native engine only.",
+    ] = 0
+    graph_threads: Annotated[
+        int, integer(1, 256), "Threads that one run of a graph in onnxruntime may use."
+    ] = 1
     batch_threads: Annotated[int, integer(1, 256), "Threads that score large batches."] = 2
     trial_seconds: Annotated[
         float,

@@ -32,6 +32,9 @@ def test_all_models_are_listed_with_their_versions_and_states(wire: Wire) -> Non
         assert version.state == models_pb2.VERSION_STATE_SERVING
         assert not version.reason
         assert version.serving_since.seconds > 1_700_000_000
+        assert version.runs_on in {"kernel", "onnxruntime"}
+        assert version.runs_on_details
+    assert (refused.runs_on, refused.runs_on_details) == ("", "")
     assert not broken.default_version
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import grpc
@@ -15,9 +16,12 @@ from tests.conformance.engines import write_models
 from tests.conformance.wire import PREDICT, Wire, failure_of, info_of
 from tests.differential.requests import Requests
 from tests.processes import serving
+from tests.tree_bundles import write_trees_bundle
 
 LIMITS = ("--max-rows", "1000", "--max-message-bytes", str(1 << 17))
 SERVICE = "scorewire.v1.ModelService"
+# The reference engine has the kernel only where its package is installed.
+SAME_KERNEL = "auto" if find_spec("scorewire_kernel") else "onnxruntime"
 _UNARY_AT_A_TIME = 64
 
 
@@ -26,24 +30,37 @@ class DisagreementError(AssertionError):
 
 
 @contextmanager
-def both_engines(folder: Path) -> Iterator[tuple[Wire, Wire]]:
-    """Channels to a reference engine and a native engine with the same bundles."""
+def both_engines(folder: Path, kernel: str = SAME_KERNEL) -> Iterator[tuple[Wire, Wire]]:
+    """Channels to a reference engine and a native engine with the same bundles.
+
+    What runs a version must be the same in both, for only then have all scores the same bits.
+    """
     models = folder / "models"
     write_models(models)
+    write_trees_bundle(models)
     places = folder / "reference", folder / "native"
     for place in places:
         place.mkdir()
     with (
-        serving(places[0], models, *_flags(places[0], "reference")) as reference,
-        serving(places[1], models, *_flags(places[1], "native")) as native,
+        serving(places[0], models, *_flags(places[0], "reference", kernel)) as reference,
+        serving(places[1], models, *_flags(places[1], "native", kernel)) as native,
     ):
         wires = Wire(reference.address), Wire(native.address)
         with wires[0].channel, wires[1].channel:
+            runs_on = [_runs_on(wire) for wire in wires]
+            assert runs_on[0] == runs_on[1]
+            assert runs_on[0]["trees", "1.0.0"] == ("kernel" if kernel == "auto" else "onnxruntime")
             yield wires
 
 
-def _flags(folder: Path, engine: str) -> tuple[str, ...]:
-    return "--engine", engine, "--state-file", str(folder / "state"), *LIMITS
+def _flags(folder: Path, engine: str, kernel: str) -> tuple[str, ...]:
+    return "--engine", engine, "--kernel", kernel, "--state-file", str(folder / "state"), *LIMITS
+
+
+def _runs_on(wire: Wire) -> dict[tuple[str, str], str]:
+    """What runs each version."""
+    answer = models_pb2.ListModelsResponse.FromString(wire.unary(f"/{SERVICE}/ListModels")(b"", timeout=60))
+    return {(model.name, each.version): each.runs_on for model in answer.models for each in model.versions}
 
 
 def split(wire: Wire, model: str, weights: dict[str, int]) -> None:

@@ -9,12 +9,13 @@ from collections.abc import Callable
 MODEL, VERSION, FINGERPRINT, ROUTING_KEY, ROWS = range(1, 6)
 ROW_COUNT, NUMBERS, TEXTS = range(1, 4)
 CORRELATION_ID, REQUEST = 1, 2
-# Numbers and texts per row of the bundles of tests.conformance.engines.write_models.
+# Numbers and texts per row of the bundles of tests.conformance.engines.write_models and tests.tree_bundles.
 SHAPES = {
     "sum": (2, 1),
     "classes": (1, 0),
     "greeting": (0, 1),
     "tensors": (2, 1),
+    "trees": (3, 0),
     "broken": (2, 1),
     "nobody": (1, 1),
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.engines import NATIVE_MISSING
-from tests.differential.comparison import both_engines, compare, split
+from tests.differential.comparison import SAME_KERNEL, both_engines, compare, split
 from tests.differential.encodings import compare_encodings
 from tests.differential.tensors import compare_tensors
 from tests.differential.typed import compare_typed
@@ -15,10 +15,10 @@ from tests.differential.typed import compare_typed
 pytestmark = pytest.mark.skipif(bool(NATIVE_MISSING), reason=NATIVE_MISSING)
 
 
-@pytest.mark.parametrize("seed", [1])
-def test_generated_requests_are_answered_alike(tmp_path: Path, seed: int) -> None:
-    with both_engines(tmp_path) as (reference, native):
-        outcomes = compare(reference, native, count=1000, seed=seed)
+@pytest.mark.parametrize("kernel", sorted({SAME_KERNEL, "onnxruntime"}))
+def test_generated_requests_are_answered_alike(tmp_path: Path, kernel: str) -> None:
+    with both_engines(tmp_path, kernel) as (reference, native):
+        outcomes = compare(reference, native, count=1000, seed=1)
     assert outcomes.total() == 1000
     wanted = {"OK", "MALFORMED_MESSAGE", "INVALID_REQUEST", "TOO_MANY_ROWS", "MODEL_NOT_FOUND"}
     assert wanted | {"VERSION_NOT_FOUND", "VERSION_UNAVAILABLE", "SCHEMA_MISMATCH"} <= set(outcomes)

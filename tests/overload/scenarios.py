@@ -63,6 +63,7 @@ def overloaded_server(folder: Path, engine: str, kind: str) -> Iterator[tuple[Se
         write_slow_bundle(models)
     rows = prediction_pb2.Rows(row_count=1, numbers=[_ROUNDS])
     request = prediction_pb2.PredictRequest(model=name, rows=rows)
-    flags = ("--engine", engine, "--threads", "1", "--batch-threads", "1")
+    # The kernel would need a few microseconds for it.
+    flags = ("--engine", engine, "--kernel", "onnxruntime", "--threads", "1", "--batch-threads", "1")
     with serving(folder, models, *flags) as server:
         yield server, request.SerializeToString()

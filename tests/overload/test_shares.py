@@ -22,7 +22,7 @@ from tests.scorewire_server.models import write_slow_bundle
 pytest.importorskip("scorewire_native")
 
 NAMES = ("heavy", "light")
-# Of a model that keeps an I/O thread busy, and is not slow enough for the threads for batches.
+# Of a model that keeps an I/O thread busy in onnxruntime, and is not slow enough for the threads for batches.
 NODES = 400
 ROW = prediction_pb2.Rows(row_count=1, numbers=[3.0])
 # Of a model that the threads for batches take; the number is how long it runs.
@@ -42,8 +42,8 @@ def server(keys: dict[str, ApiKey], tmp_path_factory: pytest.TempPathFactory) ->
     write_chain_bundle(folder / "models", NODES)
     access = folder / "access.toml"
     access.write_text(_access(keys), encoding="utf-8")
-    flags: tuple[str | Path, ...] = ("--engine", "native", "--access", access, "--threads", "1")
-    with serving(folder, folder / "models", *flags, "--batch-threads", "1") as running:
+    flags: tuple[str | Path, ...] = ("--engine", "native", "--kernel", "onnxruntime", "--access", access)
+    with serving(folder, folder / "models", *flags, "--threads", "1", "--batch-threads", "1") as running:
         yield running
 
 

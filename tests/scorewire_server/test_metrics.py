@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +20,7 @@ from scorewire_server.control.audit import AuditCounts
 from scorewire_server.engine.factory import EngineKind
 from scorewire_server.engine.port import Certificate
 from scorewire_server.engine.recording import RecordCounts
+from scorewire_server.engine.runs_on import RunsOn
 from scorewire_server.engine.snapshot import VersionRecord
 from scorewire_server.engine.snapshot_builder import build_snapshot
 from scorewire_server.engine.statistics import (
@@ -40,7 +42,7 @@ from tests.metrics_page import documented_metrics, told_metrics
 from tests.scorewire_server.models import loaded_version, snapshot_of, zeros
 
 # The parts that metrics do not use are left out.
-ENGINE = EngineKind("reference", "", "1.2.3", None, None)  # type: ignore[arg-type]
+ENGINE = EngineKind("reference", "", "1.2.3", None, None, None)  # type: ignore[arg-type]
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -141,6 +143,16 @@ def test_a_scrape_while_a_version_leaves_or_comes_tells_no_count_of_it(sum_bundl
     snapshot = snapshot_of(loaded_version(sum_bundle, zeros))
     samples = _scrape(Metrics(ENGINE, Statistics, lambda: snapshot))
     assert not any(name == "scorewire_calls_total" for name, _ in samples)
+
+
+def test_what_runs_a_version_is_told_while_it_serves(sum_bundle: Bundle) -> None:
+    serving = replace(loaded_version(sum_bundle, zeros), runs_on=RunsOn("kernel", "one ensemble"))
+    refused = VersionRecord(model="sum", version="2.0.0", state=models_pb2.VERSION_STATE_REFUSED)
+    for snapshot, told in ((snapshot_of(serving), True), (build_snapshot([refused]), False)):
+        samples = _scrape(Metrics(ENGINE, Statistics, lambda snapshot=snapshot: snapshot))
+        key = _key("scorewire_version_info", model="sum", version="1.0.0", runs_on="kernel")
+        assert (samples.get(key) == 1) is told
+        assert told or not any(name == "scorewire_version_info" for name, _ in samples)
 
 
 def test_the_ledger_of_records_becomes_families(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ def test_texts_become_values(name: str, text: str, value: object) -> None:
         ("graph_threads", "0"),
         ("engine", "other"),
         ("pin_threads", "yes"),
+        ("spin_us", "1001"),
         ("batch_threads", "257"),
         ("max_rows", "0"),
         ("max_rows", "1e3"),

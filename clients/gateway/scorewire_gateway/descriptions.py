@@ -22,6 +22,8 @@ def status_to_json(status: ModelStatus) -> dict[str, Any]:
                 "state": str(each.state),
                 "reason": each.reason,
                 "serving_since": each.serving_since.isoformat() if each.serving_since else None,
+                "runs_on": each.runs_on,
+                "runs_on_details": each.runs_on_details,
             }
             for each in status.versions
         ],

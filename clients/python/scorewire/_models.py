@@ -109,12 +109,18 @@ class Schema:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionStatus:
-    """One version of a model; `reason` tells why it was refused, `serving_since` is in UTC."""
+    """One version of a model; `reason` tells why it was refused, `serving_since` is in UTC.
+
+    `runs_on` tells what runs its graph: kernel or onnxruntime, "" unless it serves; `runs_on_details`
+    tells people how, or why.
+    """
 
     version: str
     state: VersionState
     reason: str
     serving_since: datetime | None
+    runs_on: str = ""
+    runs_on_details: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,6 +275,8 @@ def status_from(message: models_pb2.ModelStatus) -> ModelStatus:
                 state=_member(VersionState, models_pb2.VersionState.items(), version.state),
                 reason=version.reason,
                 serving_since=_time(version.serving_since) if version.HasField("serving_since") else None,
+                runs_on=version.runs_on,
+                runs_on_details=version.runs_on_details,
             )
             for version in message.versions
         ),

@@ -216,7 +216,13 @@ class Versions:
         record = await self._enter(key, record, identity)
         log = logger().bind(model=key.model, version=key.version)
         if record.loaded is not None:
-            log.info("version serves", joint_rows=record.loaded.max_shared_rows)
+            runs_on = record.loaded.runs_on
+            log.info(
+                "version serves",
+                runs_on=runs_on.name,
+                runs_on_details=runs_on.details,
+                joint_rows=record.loaded.max_shared_rows,
+            )
         else:
             log.error("version refused", reason=record.reason)
         return record

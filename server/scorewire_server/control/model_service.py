@@ -157,6 +157,9 @@ class ModelService:
             version = status.versions.add(version=record.version, state=record.state, reason=record.reason)
             if record.serving_since is not None:
                 version.serving_since.FromDatetime(record.serving_since)
+            if record.loaded is not None:
+                version.runs_on = record.loaded.runs_on.name
+                version.runs_on_details = record.loaded.runs_on.details
         routing = status.routing
         for name, weight in model.routing.split:
             routing.split.add(version=name, weight=weight)

@@ -19,6 +19,7 @@ from scorewire_proto.v1 import models_pb2, schema_pb2
 from scorewire_server.engine import split
 from scorewire_server.engine.encodings.tensor_codec import TensorCodec
 from scorewire_server.engine.encodings.typed_codec import TypedCodec
+from scorewire_server.engine.runs_on import UNTRIED, RunsOn
 from scorewire_server.errors import VersionNotFoundError, VersionUnavailableError, clip, model_not_found
 
 # The most aliases that a warning names.
@@ -40,6 +41,7 @@ class LoadedVersion:
         max_shared_rows: the most rows, of different calls, that one run may score.
         max_rows: the most rows of one call; None is the server's limit.
         digest: the bundle's digest.
+        runs_on: what runs the graph.
         typed: reads and writes the typed encoding, made from the manifest.
         tensors: reads and writes the tensor encoding, made from the manifest.
 
@@ -56,6 +58,7 @@ class LoadedVersion:
     max_shared_rows: int = 1
     max_rows: int | None = None
     digest: str = ""
+    runs_on: RunsOn = UNTRIED
     typed: TypedCodec = field(init=False, repr=False)
     tensors: TensorCodec = field(init=False, repr=False)
 

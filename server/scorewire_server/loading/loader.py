@@ -1,4 +1,4 @@
-"""Loads a version: read the bundle, audit the graph, open a session, score the golden rows, warm up.
+"""Loads a version: read the bundle, audit the graph, open a session, score the golden rows, compile, warm up.
 
 A version that fails a step is refused with the reason, and never scores a caller's row.
 """
@@ -21,20 +21,27 @@ from scorewire_contract.service.logs import log_fault
 from scorewire_proto.v1 import models_pb2
 from scorewire_server.catalog.records import announce, refuse
 from scorewire_server.catalog.repository import BundleFolder, read_folder
+from scorewire_server.engine.runs_on import CompileGraph, refuse_programs
 from scorewire_server.engine.snapshot import LoadedVersion, VersionRecord
 from scorewire_server.loading.audit import AuditError, audit, has_subgraphs
 from scorewire_server.loading.microbatching import max_shared_rows
+from scorewire_server.loading.programs import choose_runner
 
 # Opens a session for an audited graph.
 OpenSession: TypeAlias = Callable[[bytes], RunGraph]
 # Prepares an engine for a version.
 Prepare: TypeAlias = Callable[[LoadedVersion], None]
+_NO_PROGRAMS = refuse_programs("the server runs every graph with onnxruntime")
 _WARM_UP_ROUNDS = 5
 _WARM_UP_ROWS = 256
 
 
 def load(
-    folder: BundleFolder, open_session: OpenSession, prepare: Prepare | None = None, digest: str = ""
+    folder: BundleFolder,
+    open_session: OpenSession,
+    prepare: Prepare | None = None,
+    digest: str = "",
+    compile_graph: CompileGraph = _NO_PROGRAMS,
 ) -> VersionRecord:
     """Load a version, or find the reason to refuse it. Never raises.
 
@@ -43,12 +50,14 @@ def load(
         open_session: opens a session for the graph.
         prepare: the engine's; a version that the engine cannot hold is refused.
         digest: the digest that the bundle must have; "" takes any.
+        compile_graph: compiles the graph, so that the version is run without onnxruntime where that is
+            possible; by default onnxruntime runs all graphs.
     """
     what = "it"
     try:
         bundle = read_folder(folder, digest)
         what = f"its graph of {len(bundle.graph)} bytes"
-        loaded = _load(bundle, open_session)
+        loaded = _load(bundle, open_session, compile_graph)
         if prepare is not None:
             prepare(loaded)
     except (BundleError, AuditError, GoldenMismatchError) as error:
@@ -70,11 +79,14 @@ def load(
     return refuse(folder, reason)
 
 
-def _load(bundle: Bundle, open_session: OpenSession) -> LoadedVersion:
+def _load(bundle: Bundle, open_session: OpenSession, compile_graph: CompileGraph) -> LoadedVersion:
     manifest = bundle.manifest
     audit(bundle.graph, manifest)
-    run = open_session(bundle.graph)
-    score_golden(bundle, run)
+    session = open_session(bundle.graph)
+    score_golden(bundle, session)
+    run, runs_on = choose_runner(bundle, session, compile_graph)
+    # Where a program runs the graph, this ends the session.
+    del session
     scorer = Scorer(manifest.schema, manifest.coding, run)
     row_ns, graph_ns = _warm_up(bundle, scorer)
     if has_subgraphs(bundle.graph):
@@ -89,6 +101,7 @@ def _load(bundle: Bundle, open_session: OpenSession) -> LoadedVersion:
         row_ns=row_ns,
         max_shared_rows=max_shared_rows(bundle, scorer, graph_ns),
         digest=bundle.digest,
+        runs_on=runs_on,
     )
 
 

@@ -11,16 +11,16 @@ scores, to the last bit, as in a run of its own. Two checks must pass:
 
 from __future__ import annotations
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from scorewire_contract.bundle import Bundle
 from scorewire_contract.scoring import Scorer
 from scorewire_proto.v1 import schema_pb2
+from scorewire_server.loading.golden_rows import GoldenRows
 
 MAX_SHARED_ROWS = 16
-# A run costs a few microseconds by itself, so sharing runs saves little for rows that cost more.
+# A run of onnxruntime costs a few microseconds by itself, and one of a program some tenths of one. So sharing
+# runs saves little for rows that cost more.
 MAX_ROW_NS = 30_000.0
 _PROOF_ROWS = 256
 # Operators that treat each element or each row by itself, move elements, walk rows through trees, or add
@@ -64,21 +64,12 @@ def _scores_do_not_change(bundle: Bundle, scorer: Scorer) -> bool:
 
     False for fewer golden rows than a run may share, since they prove nothing.
     """
-    rows = bundle.golden.rows
-    numbers = np.array(rows.numbers, dtype=np.float64).reshape(rows.row_count, scorer.number_count)
-    texts = np.array(rows.texts, dtype=object).reshape(rows.row_count, scorer.text_count)
-
-    def score(chosen: NDArray[np.int64]) -> list[bytes]:
-        """The scores of the chosen rows, as bytes for each row."""
-        scores = scorer.score(len(chosen), numbers[chosen].ravel(), texts[chosen].ravel().tolist())
-        return [row.tobytes() for row in np.concatenate(scores.outputs, axis=1)]
-
-    refused = {error.row for error in bundle.golden.expected.errors}
-    taken = np.array([row for row in range(rows.row_count) if row not in refused][:_PROOF_ROWS])
+    golden = GoldenRows(bundle, scorer, _PROOF_ROWS)
+    taken = golden.indices
     if len(taken) < MAX_SHARED_ROWS:
         return False
-    alone = [score(taken[i : i + 1])[0] for i in range(len(taken))]
+    alone = golden.score_alone()
     return all(
-        alone == [one for i in range(0, len(taken), size) for one in score(taken[i : i + size])]
+        alone == [one for i in range(0, len(taken), size) for one in golden.score(taken[i : i + size])]
         for size in range(2, MAX_SHARED_ROWS + 1)
     )

@@ -64,15 +64,23 @@ class Sandbox:
         memory_bytes: the memory of one load; 0 depends on the size of the graph.
         threads: threads that a graph may use.
         engine: the name of the engine that will serve the versions.
+        kernel: whether graphs are compiled, as of `choose_engine`.
         processes: the most loads at one time.
     """
 
     def __init__(
-        self, *, seconds: float, memory_bytes: int, threads: int, engine: str, processes: int = 1
+        self,
+        *,
+        seconds: float,
+        memory_bytes: int,
+        threads: int,
+        engine: str,
+        kernel: str = "auto",
+        processes: int = 1,
     ) -> None:
         self._seconds = seconds
         self._memory_bytes = memory_bytes
-        self._arguments = (str(math.ceil(seconds)), str(memory_bytes), str(threads), engine)
+        self._arguments = (str(math.ceil(seconds)), str(memory_bytes), str(threads), engine, kernel)
         self._slots = asyncio.Semaphore(processes)
         self._free: list[Process] = []
         self._busy: set[Process] = set()
@@ -214,7 +222,7 @@ def _memory_note(memory_bytes: int) -> str:
     return f"{note}, and a process of this server {hard} bytes in all, which the system sets (ulimit -v)"
 
 
-def _run_child(seconds: int, memory_bytes: int, threads: int, engine: str) -> None:
+def _run_child(seconds: int, memory_bytes: int, threads: int, engine: str, kernel: str) -> None:
     """Run in the child: load the bundle of each line of the standard input."""
     say = _line_to_server()
     from scorewire_contract.service.logs import configure_logs  # noqa: PLC0415
@@ -223,7 +231,7 @@ def _run_child(seconds: int, memory_bytes: int, threads: int, engine: str) -> No
     from scorewire_server.settings import Settings  # noqa: PLC0415
 
     configure_logs("json", "error")
-    kind = choose_engine(engine)
+    kind = choose_engine(engine, kernel)
     # This engine is never started; it only tells whether it can hold a version.
     prepare = kind.make(Settings(), ()).prepare
     own_bytes = _address_space()
@@ -235,7 +243,8 @@ def _run_child(seconds: int, memory_bytes: int, threads: int, engine: str) -> No
         say("ready")
         # The server kills a child that takes too long; the alarm does if the server is gone.
         signal.alarm(seconds + _ALARM_SECONDS)
-        record = load(BundleFolder(Path(path), model, version), open_graph, prepare)
+        folder = BundleFolder(Path(path), model, version)
+        record = load(folder, open_graph, prepare, compile_graph=kind.compile_graph)
         signal.alarm(0)
         reason, digest = record.reason, record.loaded.digest if record.loaded is not None else ""
         del record
@@ -261,4 +270,4 @@ def _bound_memory(own_bytes: int, memory_bytes: int) -> None:
 
 
 if __name__ == "__main__":
-    _run_child(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
+    _run_child(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:6])

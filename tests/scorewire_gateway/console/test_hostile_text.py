@@ -45,7 +45,14 @@ def test_names_of_models_and_versions_are_texts(page: Page) -> None:
                         "shadow": {"version": EVIL, "share": 1},
                     },
                     "versions": [
-                        {"version": EVIL, "state": EVIL, "reason": EVIL, "serving_since": EVIL},
+                        {
+                            "version": EVIL,
+                            "state": EVIL,
+                            "reason": EVIL,
+                            "serving_since": EVIL,
+                            "runs_on": EVIL,
+                            "runs_on_details": EVIL,
+                        },
                     ],
                 }
             )

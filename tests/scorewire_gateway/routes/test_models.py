@@ -15,6 +15,13 @@ def test_all_models_are_listed(http: httpx.Client) -> None:
     assert models[0]["routing"] == {"split": {}, "aliases": {}, "shadow": None}
 
 
+def test_a_version_says_what_runs_it(real: httpx.Client) -> None:
+    for model in real.get("/models").json()["models"]:
+        for each in model["versions"]:
+            assert each["runs_on"] in {"kernel", "onnxruntime"}
+            assert each["runs_on_details"]
+
+
 def test_a_model_has_its_schema_metrics_and_an_example(http: httpx.Client) -> None:
     model = http.get("/models/churn").json()
     assert model["description"] == CHURN.description

@@ -25,6 +25,6 @@ def registered_methods(models: Path, monkeypatch: pytest.MonkeyPatch) -> list[Co
         registered.extend(control)
         return kind.make(settings, registered, *others, **more)
 
-    monkeypatch.setattr(app_module, "choose_engine", lambda _: replace(kind, make=make))
+    monkeypatch.setattr(app_module, "choose_engine", lambda *_: replace(kind, make=make))
     App(Settings(models=models, listen="127.0.0.1:0"))
     return registered

@@ -93,7 +93,7 @@ def _replace_manifest(path: Path, text: bytes) -> None:
         (lambda path: os.truncate(path / "model.onnx", 10), "model.onnx differs"),
         (lambda path: _replace_manifest(path, b"{"), "manifest.json does not fit the format"),
         (lambda path: _replace_manifest(path, b"{}"), "format 0"),
-        (lambda path: _replace_manifest(path, b'{"formatVersion": 4}'), "format 4"),
+        (lambda path: _replace_manifest(path, b'{"formatVersion": 5}'), "format 5"),
         (lambda path: _replace_manifest(path, b"\xff\xfe"), "manifest.json does not fit the format"),
         (lambda path: ((path / "golden.json").unlink(), (path / "golden.json").mkdir()), "directory"),
     ],

@@ -56,7 +56,16 @@ async def test_bundles_that_ask_for_too_much_are_refused_and_the_next_is_tried(
 
 def test_a_child_ends_by_itself_if_its_server_is_gone(models: Path) -> None:
     write_endless_bundle(models)
-    command = [sys.executable, "-m", "scorewire_server.loading.sandbox", "1", str(1 << 30), "1", "reference"]
+    command = [
+        sys.executable,
+        "-m",
+        "scorewire_server.loading.sandbox",
+        "1",
+        str(1 << 30),
+        "1",
+        "reference",
+        "auto",
+    ]
     line = json.dumps([str(models / "endless" / "1.0.0"), "endless", "1.0.0"]) + "\n"
     ended = subprocess.run(command, input=line, capture_output=True, text=True, check=False, timeout=120)
     assert ended.returncode == -signal.SIGALRM

@@ -45,13 +45,14 @@ def model_table(models: Sequence[ModelStatus]) -> Table:
 
 def status_view(status: ModelStatus) -> RenderableType:
     """Tables of a model's versions and routing."""
-    table = _table("version", "state", "since", "reason", title=f"{escape(status.name)}: versions")
+    table = _table("version", "state", "since", "runs on", "remark", title=f"{escape(status.name)}: versions")
     for each in status.versions:
         table.add_row(
             escape(each.version) + (" (default)" if each.version == status.default_version else ""),
             _coloured(each.state, each.state.value),
             f"{each.serving_since:%Y-%m-%d %H:%M:%S}Z" if each.serving_since else _NOTHING,
-            escape(each.reason) or _NOTHING,
+            escape(each.runs_on) or _NOTHING,
+            escape(each.reason or each.runs_on_details) or _NOTHING,
         )
     split, aliases, shadow = _routing_cells(status.routing)
     routing = _table("split", "aliases", "shadow", "rollbacks", title="routing")

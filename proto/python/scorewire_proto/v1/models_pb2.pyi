@@ -72,12 +72,18 @@ class VersionStatus(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     SERVING_SINCE_FIELD_NUMBER: _builtins.int
+    RUNS_ON_FIELD_NUMBER: _builtins.int
+    RUNS_ON_DETAILS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Semantic version; the folder's name if that is not a semantic version."""
     state: Global___VersionState.ValueType
     """Its state."""
     reason: _builtins.str
     """For people: why it was refused, or another remark; else empty."""
+    runs_on: _builtins.str
+    """What runs its graph: "kernel" or "onnxruntime"; empty unless it serves."""
+    runs_on_details: _builtins.str
+    """For people: how the kernel scores its trees, or why onnxruntime runs the graph."""
     @_builtins.property
     def serving_since(self) -> _timestamp_pb2.Timestamp:
         """When it began to serve; unset before."""
@@ -89,10 +95,12 @@ class VersionStatus(_message.Message):
         state: Global___VersionState.ValueType = ...,
         reason: _builtins.str = ...,
         serving_since: _timestamp_pb2.Timestamp | None = ...,
+        runs_on: _builtins.str = ...,
+        runs_on_details: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["serving_since", b"serving_since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "serving_since", b"serving_since", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "runs_on", b"runs_on", "runs_on_details", b"runs_on_details", "serving_since", b"serving_since", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

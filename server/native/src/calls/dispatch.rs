@@ -1,5 +1,6 @@
 //! How a call begins: what it is, whether it is admitted, and who goes on with it.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -30,6 +31,11 @@ use crate::transport::stream::RequestBody;
 const VERSION: &str = "scorewire-version";
 const ROUTING_KEY: &str = "scorewire-routing-key";
 
+thread_local! {
+    /// The memory for calls that are answered together. It is empty between them.
+    static TOGETHER: RefCell<Vec<Unary>> = RefCell::default();
+}
+
 /// Who answers a call.
 enum Handler {
     /// The hot path.
@@ -48,7 +54,10 @@ pub(crate) fn begin<'a>(
     calls: impl Iterator<Item = IncomingCall<'a>>,
     cx: &mut Context<'_>,
 ) {
-    unary::answer(worker, calls.filter_map(|call| begin_one(worker, memo, call, None, cx)).collect());
+    let mut together = TOGETHER.take();
+    together.extend(calls.filter_map(|call| begin_one(worker, memo, call, None, cx)));
+    unary::answer(worker, &mut together);
+    TOGETHER.set(together);
 }
 
 /// What the control plane has said of a call's credential, or why the call ended before.
@@ -333,7 +342,7 @@ impl HeldCall {
         std::future::poll_fn(|cx| {
             let begun =
                 held.take().and_then(|(call, answer)| begin_one(worker, &Memo::default(), call, answer, cx));
-            unary::answer(worker, begun.into_iter().collect());
+            unary::answer(worker, &mut begun.into_iter().collect());
             Poll::Ready(())
         })
         .await;

@@ -10,6 +10,7 @@ use crate::access::grant::Grant;
 use crate::predict::pool::Pool;
 use crate::protocol::status::{self, RpcError};
 use crate::rows::runner::MAX_SHARED_ROWS;
+use crate::transport::arrivals;
 use crate::transport::grpc::DeliveryError;
 use crate::transport::gzip::Inflating;
 use crate::transport::messages::{Message, MessageReader};
@@ -106,7 +107,13 @@ impl RequestMessages {
                 Poll::Ready(Ok(None)) => return Poll::Ready(self.end()),
                 Poll::Ready(Err(BodyError::Reset)) => return Poll::Ready(Err(DeliveryError::Reset.into())),
                 Poll::Ready(Err(BodyError::Stalled)) => return Poll::Ready(Err(RpcError::stalled().into())),
-                Poll::Ready(Ok(Some(chunk))) => self.reader.push(chunk),
+                Poll::Ready(Ok(Some(chunk))) => {
+                    // The rest of a message, and the message of a unary call, belong to a request that has begun.
+                    if self.reader.is_empty() && !self.awaits_message {
+                        arrivals::mark_request();
+                    }
+                    self.reader.push(chunk);
+                }
             }
         }
     }

@@ -49,13 +49,13 @@ async fn wait(worker: Arc<Worker>, mut call: Call, mut messages: RequestMessages
         }
     }
     match read {
-        Ok(message) => answer(&worker, vec![(message, call, responder)]),
+        Ok(message) => answer(&worker, &mut vec![(message, call, responder)]),
         Err(error) => worker.end(&call, &Tally::Unrouted, error, responder),
     }
 }
 
-/// Answers calls whose messages are here.
-pub(crate) fn answer(worker: &Arc<Worker>, mut calls: Vec<Unary>) {
+/// Takes calls whose messages are here, and answers them.
+pub(crate) fn answer(worker: &Arc<Worker>, calls: &mut Vec<Unary>) {
     while !calls.is_empty() {
         let messages: Vec<(&Bytes, &Call)> =
             calls.iter().map(|(message, call, _)| (&message.bytes, call)).collect();

@@ -1,7 +1,7 @@
 //! The elements of the Open Inference Protocol's tensors: raw bytes, and typed contents.
 
 use crate::onnx::binding::IoBinding;
-use crate::onnx::library::OrtError;
+use crate::onnx::library::GraphError;
 use crate::onnx::tensor::LARGEST_WHOLE;
 use crate::protocol::protobuf::{self, Kind, MalformedError, Reader, Span};
 
@@ -215,13 +215,13 @@ fn for_each_raw(datatype: &str, raw: &[u8], count: usize, mut take: impl FnMut(u
 /// Appends an output's values as raw bytes of a datatype.
 ///
 /// # Errors
-/// `OrtError`: the output has no values of that kind.
+/// `GraphError`: the output has no values of that kind.
 pub(crate) fn put_raw(
     out: &mut Vec<u8>,
     datatype: &str,
     binding: &IoBinding,
     index: usize,
-) -> std::result::Result<(), OrtError> {
+) -> std::result::Result<(), GraphError> {
     let tensor = &binding.outputs()[index];
     if datatype == BYTES {
         let texts = tensor.texts()?;
@@ -248,7 +248,7 @@ pub(crate) fn put_raw(
         "UINT32" => put!(u32),
         "UINT64" => put!(u64),
         "BOOL" => tensor.for_each_f64(|_, value| out.push(u8::from(value != 0.0))),
-        _ => Err(OrtError(format!("outputs of {datatype} are not written here"))),
+        _ => Err(GraphError(format!("outputs of {datatype} are not written here"))),
     }
 }
 

@@ -4,7 +4,7 @@ use crate::encodings::message::{DecodeError, Decoded, MessageId, Scores};
 use crate::encodings::positional_schema::PositionalSchema;
 use crate::encodings::tensor_schema::TensorSchema;
 use crate::encodings::typed_schema::TypedSchema;
-use crate::onnx::library::OrtError;
+use crate::onnx::library::GraphError;
 use crate::protocol::status::RpcError;
 
 /// What a version's messages look like in each encoding.
@@ -52,8 +52,8 @@ pub(crate) trait Encoding: Sync {
     /// Writes the answer as a framed message.
     ///
     /// # Errors
-    /// `OrtError`: an output has a value that the answer cannot hold, as a text that is not UTF-8.
-    fn encode(&self, schema: &WireSchema, scores: &Scores<'_>) -> Result<Vec<u8>, OrtError>;
+    /// `GraphError`: an output has a value that the answer cannot hold, as a text that is not UTF-8.
+    fn encode(&self, schema: &WireSchema, scores: &Scores<'_>) -> Result<Vec<u8>, GraphError>;
 
     /// Writes an error as the framed answer to one message of a stream. `None` where the protocol has no
     /// such answer: the call ends with the error.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::encodings::tensor_request::TensorRequest;
 use crate::onnx::binding::IoBinding;
-use crate::onnx::library::OrtError;
+use crate::onnx::library::GraphError;
 use crate::protocol::protobuf::{MalformedError, Span};
 use crate::rows::checks::RowError;
 use crate::rows::coding::Coder;
@@ -135,13 +135,13 @@ impl Scores<'_> {
     /// error.
     ///
     /// # Errors
-    /// `OrtError`: the output has texts, or a whole number that is not exact as a double.
+    /// `GraphError`: the output has texts, or a whole number that is not exact as a double.
     pub(crate) fn for_each_number(
         &self,
         output: usize,
         rows: Range<usize>,
         mut take: impl FnMut(f64),
-    ) -> Result<(), OrtError> {
+    ) -> Result<(), GraphError> {
         let width = self.outputs[output].width;
         let scored = |places: Range<usize>| places.start * width..places.end * width;
         match self.binding.map(|binding| &binding.outputs()[output]) {

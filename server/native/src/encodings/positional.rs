@@ -2,7 +2,7 @@
 
 use crate::encodings::encoding::{Encoding, WireSchema};
 use crate::encodings::message::{DecodeError, Decoded, MessageId, Scores};
-use crate::onnx::library::OrtError;
+use crate::onnx::library::GraphError;
 use crate::protocol::framing::framed;
 use crate::protocol::protobuf;
 use crate::protocol::status::RpcError;
@@ -15,7 +15,7 @@ impl Encoding for Positional {
         Ok(decoded.request.decode(data)?)
     }
 
-    fn encode(&self, schema: &WireSchema, scores: &Scores<'_>) -> Result<Vec<u8>, OrtError> {
+    fn encode(&self, schema: &WireSchema, scores: &Scores<'_>) -> Result<Vec<u8>, GraphError> {
         schema.positional.encode(scores, None)
     }
 }
@@ -28,7 +28,7 @@ impl Encoding for PositionalStream {
         Ok(decoded.request.decode_stream(data)?)
     }
 
-    fn encode(&self, schema: &WireSchema, scores: &Scores<'_>) -> Result<Vec<u8>, OrtError> {
+    fn encode(&self, schema: &WireSchema, scores: &Scores<'_>) -> Result<Vec<u8>, GraphError> {
         schema.positional.encode(scores, Some(scores.decoded.request.correlation_id))
     }
 

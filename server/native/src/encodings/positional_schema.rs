@@ -1,7 +1,7 @@
 //! A version's part of the answers in scorewire.v1's own encoding.
 
 use crate::encodings::message::Scores;
-use crate::onnx::library::OrtError;
+use crate::onnx::library::GraphError;
 use crate::onnx::tensor::{Element, Tensor};
 use crate::protocol::framing::{PREFIX_BYTES, framed};
 use crate::protocol::protobuf;
@@ -38,12 +38,12 @@ impl PositionalSchema {
     /// Writes a `PredictResponse`, inside a `PredictStreamResponse` where there is a correlation id.
     ///
     /// # Errors
-    /// `OrtError`: a text of the model's is not UTF-8.
+    /// `GraphError`: a text of the model's is not UTF-8.
     pub(crate) fn encode(
         &self,
         scores: &Scores<'_>,
         correlation_id: Option<u64>,
-    ) -> Result<Vec<u8>, OrtError> {
+    ) -> Result<Vec<u8>, GraphError> {
         let (server_us, model_us) = (u64::from(scores.times.server_us()), u64::from(scores.times.model_us()));
         let row_count = scores.row_count();
         let texts = match scores.outputs.iter().any(|output| output.texts) {
@@ -101,7 +101,7 @@ impl PositionalSchema {
 }
 
 /// For each output of texts its field `texts`, with "" for the rows with an error.
-fn texts_fields(scores: &Scores<'_>) -> Result<Vec<Vec<u8>>, OrtError> {
+fn texts_fields(scores: &Scores<'_>) -> Result<Vec<Vec<u8>>, GraphError> {
     let field = |(i, output): (usize, &Output)| {
         let mut out = Vec::new();
         if !output.texts {
@@ -125,7 +125,7 @@ fn texts_fields(scores: &Scores<'_>) -> Result<Vec<Vec<u8>>, OrtError> {
 }
 
 /// Appends an output's doubles, NaN for the rows with an error.
-fn put_numbers(out: &mut Vec<u8>, scores: &Scores<'_>, output: usize) -> Result<(), OrtError> {
+fn put_numbers(out: &mut Vec<u8>, scores: &Scores<'_>, output: usize) -> Result<(), GraphError> {
     let tensor = scores.binding.map(|binding| &binding.outputs()[output]);
     if let Some(tensor) = tensor.filter(|_| scores.errors.is_empty()) {
         return put_all(out, tensor);
@@ -133,7 +133,7 @@ fn put_numbers(out: &mut Vec<u8>, scores: &Scores<'_>, output: usize) -> Result<
     scores.for_each_number(output, 0..scores.row_count(), |value| out.extend_from_slice(&value.to_le_bytes()))
 }
 
-fn put_all(out: &mut Vec<u8>, tensor: &Tensor) -> Result<(), OrtError> {
+fn put_all(out: &mut Vec<u8>, tensor: &Tensor) -> Result<(), GraphError> {
     match tensor.element() {
         Element::F64 if cfg!(target_endian = "little") => out.extend_from_slice(tensor.bytes()),
         Element::F32 => {

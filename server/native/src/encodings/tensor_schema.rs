@@ -10,7 +10,7 @@ use foldhash::fast::RandomState;
 use crate::encodings::elements::{Result, UnsupportedError, put_raw};
 use crate::encodings::message::{Decoded, Scores};
 use crate::encodings::tensor_request::{SentTensor, TensorRequest};
-use crate::onnx::library::OrtError;
+use crate::onnx::library::GraphError;
 use crate::protocol::protobuf::{self, Span, put_text_field};
 use crate::rows::request::Request;
 
@@ -73,10 +73,10 @@ impl TensorSchema {
         request.row_count =
             u32::try_from(rows).ok().filter(|rows| *rows <= max_rows).ok_or(UnsupportedError)?;
         self.check_wanted(parts, data)?;
-        if let ([sent], 0) = (&parts.inputs[..], self.text_count) {
-            if !self.by_name.contains_key(sent.name.of(data)) {
-                return self.fill_all(request, data, sent);
-            }
+        if let ([sent], 0) = (&parts.inputs[..], self.text_count)
+            && !self.by_name.contains_key(sent.name.of(data))
+        {
+            return self.fill_all(request, data, sent);
         }
         // All that is said is checked against what is there, before room is made for the rows.
         let found = self.find(parts, rows, data)?;
@@ -161,10 +161,10 @@ impl TensorSchema {
     /// Writes a `ModelInferResponse`.
     ///
     /// # Errors
-    /// `OrtError`: a text of the model's is not UTF-8, or there are no outputs.
-    pub(crate) fn write(&self, scores: &Scores<'_>) -> std::result::Result<Vec<u8>, OrtError> {
+    /// `GraphError`: a text of the model's is not UTF-8, or there are no outputs.
+    pub(crate) fn write(&self, scores: &Scores<'_>) -> std::result::Result<Vec<u8>, GraphError> {
         let (parts, data) = (&scores.decoded.tensors, scores.data);
-        let binding = scores.binding.ok_or_else(|| OrtError("there are no rows".into()))?;
+        let binding = scores.binding.ok_or_else(|| GraphError("there are no rows".into()))?;
         let place = |name: &Span| self.outputs.iter().position(|output| output.name == name.text(data));
         let chosen = if parts.wanted.is_empty() {
             (0..self.outputs.len()).collect()

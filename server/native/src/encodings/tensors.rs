@@ -8,7 +8,7 @@ use crate::encodings::elements::UnsupportedError;
 use crate::encodings::encoding::{Encoding, WireSchema};
 use crate::encodings::message::{DecodeError, Decoded, MessageId, Scores};
 use crate::encodings::tensor_request::read;
-use crate::onnx::library::OrtError;
+use crate::onnx::library::GraphError;
 use crate::protocol::framing::{frame, framed};
 use crate::protocol::protobuf::{self, put_text_field};
 use crate::protocol::status::RpcError;
@@ -55,7 +55,7 @@ impl Encoding for Tensors {
         Some(self.path)
     }
 
-    fn encode(&self, schema: &WireSchema, scores: &Scores<'_>) -> Result<Vec<u8>, OrtError> {
+    fn encode(&self, schema: &WireSchema, scores: &Scores<'_>) -> Result<Vec<u8>, GraphError> {
         let response = schema.tensors.write(scores)?;
         if !self.streamed {
             return Ok(frame(&response));

@@ -2,7 +2,7 @@
 
 use crate::encodings::encoding::{Encoding, WireSchema};
 use crate::encodings::message::{DecodeError, Decoded, Scores};
-use crate::onnx::library::OrtError;
+use crate::onnx::library::GraphError;
 
 /// One row in a message: unary calls, and streams.
 pub(crate) struct TypedRow {
@@ -31,7 +31,7 @@ impl Encoding for TypedRow {
         !self.fails_call
     }
 
-    fn encode(&self, schema: &WireSchema, scores: &Scores<'_>) -> Result<Vec<u8>, OrtError> {
+    fn encode(&self, schema: &WireSchema, scores: &Scores<'_>) -> Result<Vec<u8>, GraphError> {
         schema.typed.write_prediction(scores)
     }
 }
@@ -56,7 +56,7 @@ impl Encoding for TypedRows {
         Ok(true)
     }
 
-    fn encode(&self, schema: &WireSchema, scores: &Scores<'_>) -> Result<Vec<u8>, OrtError> {
+    fn encode(&self, schema: &WireSchema, scores: &Scores<'_>) -> Result<Vec<u8>, GraphError> {
         schema.typed.write_predictions(scores)
     }
 }

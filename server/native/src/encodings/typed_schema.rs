@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::encodings::message::Scores;
-use crate::onnx::library::OrtError;
+use crate::onnx::library::GraphError;
 use crate::onnx::tensor::Texts;
 use crate::protocol::framing::frame;
 use crate::protocol::protobuf::{self, Kind, MalformedError, Reader, Span};
@@ -154,8 +154,8 @@ impl TypedSchema {
     /// Writes the prediction of the only row, or its error, as a framed message.
     ///
     /// # Errors
-    /// `OrtError`: a text of the model's is not UTF-8, or a class is not in the schema.
-    pub(crate) fn write_prediction(&self, scores: &Scores<'_>) -> Result<Vec<u8>, OrtError> {
+    /// `GraphError`: a text of the model's is not UTF-8, or a class is not in the schema.
+    pub(crate) fn write_prediction(&self, scores: &Scores<'_>) -> Result<Vec<u8>, GraphError> {
         let columns = OutputColumns::new(self, scores)?;
         let mut prediction = Vec::with_capacity(64);
         self.write(&mut prediction, &columns, 0, scores.errors.first())?;
@@ -167,7 +167,7 @@ impl TypedSchema {
     ///
     /// # Errors
     /// As of `write_prediction`.
-    pub(crate) fn write_predictions(&self, scores: &Scores<'_>) -> Result<Vec<u8>, OrtError> {
+    pub(crate) fn write_predictions(&self, scores: &Scores<'_>) -> Result<Vec<u8>, GraphError> {
         let columns = OutputColumns::new(self, scores)?;
         let (mut all, mut one) = (Vec::new(), Vec::with_capacity(64));
         let (mut errors, mut answered) = (scores.errors.iter().peekable(), 0);
@@ -189,7 +189,7 @@ impl TypedSchema {
         columns: &OutputColumns<'_>,
         answered: usize,
         error: Option<&RowError>,
-    ) -> Result<(), OrtError> {
+    ) -> Result<(), GraphError> {
         out.extend_from_slice(&self.head);
         if let Some(error) = error {
             let refusal = &self.refusals[error.check()][error.reason()];
@@ -224,7 +224,7 @@ enum OutputColumn<'a> {
 }
 
 impl<'a> OutputColumns<'a> {
-    fn new(schema: &'a TypedSchema, scores: &Scores<'_>) -> Result<Self, OrtError> {
+    fn new(schema: &'a TypedSchema, scores: &Scores<'_>) -> Result<Self, GraphError> {
         let Some(binding) = scores.binding else { return Ok(Self(Vec::new())) };
         let column = |field: &'a TypedOutput| {
             let (tensor, output) = (&binding.outputs()[field.output], &scores.outputs[field.output]);
@@ -241,7 +241,7 @@ impl<'a> OutputColumns<'a> {
 }
 
 impl OutputColumn<'_> {
-    fn write(&self, out: &mut Vec<u8>, field: &TypedOutput, row: usize) -> Result<(), OrtError> {
+    fn write(&self, out: &mut Vec<u8>, field: &TypedOutput, row: usize) -> Result<(), GraphError> {
         let put_text = |out: &mut Vec<u8>, text: &str| {
             protobuf::put_bytes_head(out, field.number, text.len());
             out.extend_from_slice(text.as_bytes());
@@ -253,7 +253,7 @@ impl OutputColumn<'_> {
             Self::Numbers { width, values, labels: Some(labels) } => {
                 for &class in &values[row * width..(row + 1) * width] {
                     let label = labels.get(class as usize).filter(|_| class >= 0.0);
-                    put_text(out, label.ok_or_else(|| OrtError(format!("there is no class {class}")))?);
+                    put_text(out, label.ok_or_else(|| GraphError(format!("there is no class {class}")))?);
                 }
             }
             Self::Numbers { width, values, labels: None } => {

@@ -6,8 +6,11 @@ use std::ptr::{null, null_mut};
 use std::sync::Arc;
 
 use ort_sys::OrtValue;
+use scorewire_kernel::program::Program;
 
-use crate::onnx::library::{OrtError, Result, check};
+use crate::onnx::backend::Backend;
+use crate::onnx::library::{GraphError, Result, check};
+use crate::onnx::program::Ports;
 use crate::onnx::session::{Session, Stop};
 use crate::onnx::tensor::Tensor;
 
@@ -18,11 +21,11 @@ impl Names {
     /// Converts names to C strings.
     ///
     /// # Errors
-    /// `OrtError`: a name has a zero byte.
+    /// `GraphError`: a name has a zero byte.
     pub(crate) fn new<S: AsRef<str>>(names: &[S]) -> Result<Self> {
         let convert = |name: &S| CString::new(name.as_ref());
         let names = names.iter().map(convert).collect::<std::result::Result<_, _>>();
-        names.map(Self).map_err(|_| OrtError("the name of an input or output has a zero byte".into()))
+        names.map(Self).map_err(|_| GraphError("the name of an input or output has a zero byte".into()))
     }
 }
 
@@ -37,6 +40,8 @@ pub(crate) struct IoBinding {
     raw_outputs: Vec<*mut OrtValue>,
     input_names: Vec<*const c_char>,
     output_names: Vec<*const c_char>,
+    /// Where a program runs the graph: made by its first run.
+    ports: Option<Ports>,
     names: Arc<(Names, Names)>,
 }
 
@@ -54,6 +59,7 @@ impl IoBinding {
             raw_outputs: Vec::new(),
             input_names: pointers(&names.0),
             output_names: pointers(&names.1),
+            ports: None,
             names,
         }
     }
@@ -83,7 +89,7 @@ impl IoBinding {
     /// returns the range of elements for the index of an output.
     ///
     /// # Errors
-    /// `OrtError`: onnxruntime refuses a text.
+    /// `GraphError`: onnxruntime refuses a text.
     ///
     /// # Panics
     /// For an output, the element types differ, or a range does not fit into one of the two tensors.
@@ -92,16 +98,41 @@ impl IoBinding {
         pairs.try_for_each(|(i, (output, other))| output.copy_from(0, other, from(i)))
     }
 
-    /// Runs the graph. `stop` can stop the run from another thread.
+    /// Runs the graph; all runs of a binding are of one graph. `stop` can stop the run from another thread.
     ///
     /// # Errors
-    /// `OrtError`: onnxruntime refuses the inputs, an operator fails, the run was stopped, or an output is not a
-    /// tensor of an `Element`.
+    /// `GraphError`: the inputs are refused, an operator fails, the run was stopped, or an output is not a tensor of
+    /// an `Element`.
     ///
     /// # Panics
     /// The number of inputs is not the number of input names.
-    pub(crate) fn run(&mut self, session: &Session, stop: Option<&Stop>) -> Result<()> {
+    pub(crate) fn run(&mut self, backend: &Backend, stop: Option<&Stop>) -> Result<()> {
         assert_eq!(self.names.0.0.len(), self.raw_inputs.len());
+        match backend {
+            Backend::Program(program) => self.run_program(program, stop),
+            Backend::Session(session) => self.run_session(session, stop),
+        }
+    }
+
+    fn run_program(&mut self, program: &Program, stop: Option<&Stop>) -> Result<()> {
+        let rows = self.inputs.first().and_then(|input| input.shape().first()).copied();
+        let rows = rows.and_then(|rows| usize::try_from(rows).ok());
+        let rows = rows.ok_or_else(|| GraphError("the inputs have no rows".into()))?;
+        let ports = match &mut self.ports {
+            Some(ports) => ports,
+            None => {
+                let inputs = self.names.0.0.iter().zip(&self.inputs);
+                let inputs = inputs.map(|(name, tensor)| (name.to_bytes(), tensor.element()));
+                let output_names = self.names.1.0.iter().map(|name| name.to_bytes());
+                let (ports, outputs) = Ports::bind(program, rows, inputs, output_names)?;
+                self.outputs = outputs;
+                self.ports.insert(ports)
+            }
+        };
+        ports.run(program, rows, &self.inputs, &mut self.outputs, stop)
+    }
+
+    fn run_session(&mut self, session: &Session, stop: Option<&Stop>) -> Result<()> {
         let api = session.library.api;
         let first = self.outputs.is_empty();
         if first {

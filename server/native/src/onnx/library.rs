@@ -17,17 +17,17 @@ use std::sync::{Mutex, OnceLock};
 
 use ort_sys::{OrtAllocator, OrtApi, OrtApiBase, OrtEnv, OrtLoggingLevel, OrtStatusPtr};
 
-/// An error of onnxruntime, in its words.
+/// An error of onnxruntime in its words, or of a graph's tensors or program in ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct OrtError(pub String);
+pub(crate) struct GraphError(pub String);
 
-impl std::fmt::Display for OrtError {
+impl std::fmt::Display for GraphError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-pub(super) type Result<T> = std::result::Result<T, OrtError>;
+pub(super) type Result<T> = std::result::Result<T, GraphError>;
 
 /// The loaded library.
 pub(super) struct Library {
@@ -49,7 +49,7 @@ static LIBRARY: OnceLock<Library> = OnceLock::new();
 /// library; later calls return the version of that one.
 ///
 /// # Errors
-/// `OrtError`: the library cannot be loaded, or is older than the API that this engine uses.
+/// `GraphError`: the library cannot be loaded, or is older than the API that this engine uses.
 pub(crate) fn load(path: &Path) -> Result<&'static str> {
     static LOADING: Mutex<()> = Mutex::new(());
     let _guard = LOADING.lock();
@@ -62,13 +62,13 @@ pub(crate) fn load(path: &Path) -> Result<&'static str> {
 /// The loaded library.
 ///
 /// # Errors
-/// `OrtError`: `load` has not loaded a library.
+/// `GraphError`: `load` has not loaded a library.
 pub(super) fn library() -> Result<&'static Library> {
-    LIBRARY.get().ok_or_else(|| OrtError("onnxruntime is not loaded".into()))
+    LIBRARY.get().ok_or_else(|| GraphError("onnxruntime is not loaded".into()))
 }
 
 fn open_library(path: &Path) -> Result<Library> {
-    let failed = |error: String| OrtError(format!("{} cannot be used: {error}", path.display()));
+    let failed = |error: String| GraphError(format!("{} cannot be used: {error}", path.display()));
     // SAFETY: the initialisers of onnxruntime's library are sound to run.
     let library = unsafe { libloading::Library::new(path) }.map_err(|error| failed(error.to_string()))?;
     let library = Box::leak(Box::new(library));
@@ -102,7 +102,7 @@ fn open_library(path: &Path) -> Result<Library> {
 /// Turns a status into a result, and releases the status.
 ///
 /// # Errors
-/// `OrtError`: the status is an error.
+/// `GraphError`: the status is an error.
 ///
 /// # Safety
 /// The status was returned by a function of this API, and is passed once.
@@ -114,6 +114,6 @@ pub(super) unsafe fn check(api: &OrtApi, status: OrtStatusPtr) -> Result<()> {
     unsafe {
         let message = CStr::from_ptr((api.GetErrorMessage)(status.0)).to_string_lossy().into_owned();
         (api.ReleaseStatus)(status.0);
-        Err(OrtError(message))
+        Err(GraphError(message))
     }
 }

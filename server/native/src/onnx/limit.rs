@@ -1,12 +1,13 @@
 //! A time limit for runs of graphs.
 //!
-//! onnxruntime can be told only from another thread to stop a run. So one thread of the process watches all
-//! runs that have a limit:
+//! onnxruntime can be told only from another thread to stop a run, and a program of the kernel asks its `Stop`. So one
+//! thread of the process watches all runs that have a limit:
 //!
-//! 1. A run registers its `Stop` and its limit before it begins, and leaves when it has ended.
+//! 1. A run registers its `Stop` and its limit before it begins, and leaves when it has ended. A run whose limit has
+//!    passed by then is stopped at once.
 //! 2. The thread sleeps until the earliest limit. A run that registers an earlier limit wakes the thread.
-//! 3. When a limit passes, the thread stops the run. The run ends before its next operator, and its caller gets
-//!    `RunError::Stopped`.
+//! 3. When a limit passes, the thread stops the run. The run ends before its next operator, or before the next rows
+//!    of a program, and its caller gets `RunError::Stopped`.
 //! 4. While a server stops, `stop_all` stops every run that is registered, and every run that registers
 //!    meanwhile.
 //!
@@ -16,7 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::onnx::library::OrtError;
+use crate::onnx::library::GraphError;
 use crate::onnx::session::Stop;
 
 /// Why a run has no outputs.
@@ -24,12 +25,12 @@ use crate::onnx::session::Stop;
 pub(crate) enum RunError {
     /// The limit of the run passed, or a server of this process stops.
     Stopped,
-    /// onnxruntime failed.
-    Failed(OrtError),
+    /// The graph failed.
+    Failed(GraphError),
 }
 
-impl From<OrtError> for RunError {
-    fn from(error: OrtError) -> Self {
+impl From<GraphError> for RunError {
+    fn from(error: GraphError) -> Self {
         Self::Failed(error)
     }
 }
@@ -66,19 +67,20 @@ fn locked() -> MutexGuard<'static, Option<Runs>> {
 struct Registration((Instant, u64));
 
 impl Registration {
-    fn new(until: Instant, stop: &Arc<Stop>) -> Result<Self, OrtError> {
+    fn new(until: Instant, stop: &Arc<Stop>) -> Result<Self, GraphError> {
         let mut runs = locked();
         let runs = runs.get_or_insert_default();
         if !runs.watched {
             let thread = std::thread::Builder::new().name("stop-runs".into()).spawn(watch);
             thread.map_err(|error| {
-                OrtError(format!("the thread that stops runs cannot be started: {error}"))
+                GraphError(format!("the thread that stops runs cannot be started: {error}"))
             })?;
             runs.watched = true;
         }
         runs.last_number += 1;
         let key = (until, runs.last_number);
-        if runs.ending > 0 {
+        // The thread may wake only after a short run has ended.
+        if runs.ending > 0 || until <= Instant::now() {
             stop.stop();
         }
         runs.by_limit.insert(key, Arc::clone(stop));
@@ -140,7 +142,7 @@ pub(crate) fn stop_all(wait: impl FnOnce()) {
 /// thread that watches cannot be started.
 pub(crate) fn run<T>(
     until: Option<Instant>,
-    run: impl FnOnce(Option<&Stop>) -> Result<T, OrtError>,
+    run: impl FnOnce(Option<&Stop>) -> Result<T, GraphError>,
 ) -> Result<T, RunError> {
     let Some(until) = until else { return Ok(run(None)?) };
     let stop = Arc::new(Stop::new()?);

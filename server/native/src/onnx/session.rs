@@ -1,4 +1,4 @@
-//! Sessions, which are graphs that are ready to run, and the way to stop a run.
+//! Sessions, which are graphs that onnxruntime has made ready to run, and the way to stop a run.
 
 use std::ffi::c_void;
 use std::ptr::null_mut;
@@ -32,7 +32,7 @@ impl Session {
     /// The graph is passed as bytes and not as a path, so that no part of it can refer to a file.
     ///
     /// # Errors
-    /// `OrtError`: onnxruntime is not loaded, or refuses the graph.
+    /// `GraphError`: onnxruntime is not loaded, or refuses the graph.
     pub(crate) fn open(graph: &[u8], threads: i32) -> Result<Self> {
         let library = library()?;
         let api = library.api;
@@ -86,7 +86,7 @@ impl Stop {
     /// Makes a `Stop` for one run.
     ///
     /// # Errors
-    /// `OrtError`: onnxruntime is not loaded, or there is not enough memory.
+    /// `GraphError`: onnxruntime is not loaded, or there is not enough memory.
     pub(crate) fn new() -> Result<Self> {
         let library = library()?;
         let mut raw = null_mut();
@@ -95,7 +95,8 @@ impl Stop {
         Ok(Self { library, raw, stopped: AtomicBool::new(false) })
     }
 
-    /// Makes the run end before its next operator, also inside a loop of the graph.
+    /// Makes the run end before its next operator, also inside a loop of the graph, or before the next rows of a
+    /// program.
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Relaxed);
         // SAFETY: the options live as long as `self`. Setting the flag does not fail.

@@ -6,7 +6,7 @@ use std::ptr::null_mut;
 
 use ort_sys::{ONNXTensorElementDataType as Onnx, OrtValue};
 
-use crate::onnx::library::{Library, OrtError, Result, check, library};
+use crate::onnx::library::{GraphError, Library, Result, check, library};
 
 /// Every whole number up to this magnitude has an exact value as a double.
 pub(crate) const LARGEST_WHOLE: u64 = 1 << 53;
@@ -107,7 +107,7 @@ impl Tensor {
     /// A tensor of zeros, or of empty texts.
     ///
     /// # Errors
-    /// `OrtError`: onnxruntime is not loaded, or there is not enough memory.
+    /// `GraphError`: onnxruntime is not loaded, or there is not enough memory.
     pub(crate) fn new(element: Element, shape: &[i64]) -> Result<Self> {
         let library = library()?;
         let api = library.api;
@@ -129,7 +129,7 @@ impl Tensor {
     /// Takes the ownership of a value that onnxruntime made.
     ///
     /// # Errors
-    /// `OrtError`: the value is not a tensor, or its element type is not supported. The value is released then.
+    /// `GraphError`: the value is not a tensor, or its element type is not supported. The value is released then.
     pub(super) fn adopt(library: &'static Library, raw: *mut OrtValue) -> Result<Self> {
         let api = library.api;
         let mut tensor =
@@ -141,7 +141,7 @@ impl Tensor {
             let mut is_tensor = 0;
             check(api, (api.IsTensor)(raw, &mut is_tensor))?;
             if is_tensor == 0 {
-                return Err(OrtError("an output is not a tensor".into()));
+                return Err(GraphError("an output is not a tensor".into()));
             }
             let mut info = null_mut();
             check(api, (api.GetTensorTypeAndShape)(raw, &mut info))?;
@@ -154,7 +154,7 @@ impl Tensor {
                 check(api, (api.GetDimensions)(info, tensor.shape.as_mut_ptr(), rank))?;
                 check(api, (api.GetTensorShapeElementCount)(info, &mut tensor.count))?;
                 Element::from_onnx(code)
-                    .ok_or_else(|| OrtError(format!("tensors of the ONNX type {code} are not supported")))
+                    .ok_or_else(|| GraphError(format!("tensors of the ONNX type {code} are not supported")))
             })();
             (api.ReleaseTensorTypeAndShapeInfo)(info);
             tensor.element = read?;
@@ -206,6 +206,23 @@ impl Tensor {
         unsafe { std::slice::from_raw_parts_mut(self.data.cast::<T>(), self.count) }
     }
 
+    /// The elements of a tensor of booleans.
+    ///
+    /// # Errors
+    /// `GraphError`: a byte is neither 0 nor 1.
+    ///
+    /// # Panics
+    /// The element type is not `Bool`.
+    pub(crate) fn bools(&self) -> Result<&[bool]> {
+        assert_eq!(self.element, Element::Bool);
+        let bytes = self.bytes();
+        if bytes.iter().any(|byte| *byte > 1) {
+            return Err(GraphError("a boolean is neither true nor false".into()));
+        }
+        // SAFETY: each byte is 0 or 1, which are the bytes of `bool`.
+        Ok(unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len()) })
+    }
+
     /// The elements of a tensor of booleans, to be written. Only for tensors that `new` made.
     ///
     /// # Panics
@@ -223,7 +240,7 @@ impl Tensor {
     /// Copies the elements of a tensor of texts.
     ///
     /// # Errors
-    /// `OrtError`: the element type is not `Text`, or a text is not UTF-8.
+    /// `GraphError`: the element type is not `Text`, or a text is not UTF-8.
     pub(crate) fn texts(&self) -> Result<Texts> {
         let api = self.library.api;
         let mut length = 0;
@@ -238,9 +255,9 @@ impl Tensor {
                 check(api, (api.GetStringTensorContent)(self.raw, data, length, offsets, self.count))?;
             }
         }
-        let joined = String::from_utf8(bytes).map_err(|_| OrtError("a text is not UTF-8".into()))?;
+        let joined = String::from_utf8(bytes).map_err(|_| GraphError("a text is not UTF-8".into()))?;
         if starts.iter().any(|&start| !joined.is_char_boundary(start)) {
-            return Err(OrtError("a text is not UTF-8".into()));
+            return Err(GraphError("a text is not UTF-8".into()));
         }
         Ok(Texts { joined, starts })
     }
@@ -248,7 +265,7 @@ impl Tensor {
     /// Calls `take` with the index and the value of each element, as a double. True is 1, false is 0.
     ///
     /// # Errors
-    /// `OrtError`: the elements are texts, or a whole number has no exact value as a double.
+    /// `GraphError`: the elements are texts, or a whole number has no exact value as a double.
     pub(crate) fn for_each_f64(&self, take: impl FnMut(usize, f64)) -> Result<()> {
         self.for_each_f64_in(0..self.count, take)
     }
@@ -280,7 +297,7 @@ impl Tensor {
         };
         let is_exact = exact(range.clone());
         if !is_exact {
-            return Err(OrtError("an output has whole numbers beyond 2^53".into()));
+            return Err(GraphError("an output has whole numbers beyond 2^53".into()));
         }
         match self.element {
             Element::F32 => walk!(f32),
@@ -297,7 +314,7 @@ impl Tensor {
                 let bytes = self.bytes()[range].iter().enumerate();
                 bytes.for_each(|(i, &b)| take(i, f64::from(u8::from(b != 0))))
             }
-            Element::Text => return Err(OrtError("an output has texts, not numbers".into())),
+            Element::Text => return Err(GraphError("an output has texts, not numbers".into())),
         }
         Ok(())
     }
@@ -326,7 +343,7 @@ impl Tensor {
     /// Copies the elements `from` of another tensor to this tensor, beginning at the index `at`.
     ///
     /// # Errors
-    /// `OrtError`: onnxruntime refuses a text.
+    /// `GraphError`: onnxruntime refuses a text.
     ///
     /// # Panics
     /// The element types differ, `other` does not have all elements of `from`, or this tensor has no room for
@@ -353,7 +370,7 @@ impl Tensor {
     /// Sets one element of a tensor of texts.
     ///
     /// # Errors
-    /// `OrtError`: the element type is not `Text`, the index is beyond the last element, or there is not enough
+    /// `GraphError`: the element type is not `Text`, the index is beyond the last element, or there is not enough
     /// memory.
     pub(crate) fn set_text(&mut self, index: usize, text: &[u8]) -> Result<()> {
         let api = self.library.api;

@@ -9,7 +9,7 @@ use crate::bridge::events::Events;
 use crate::bridge::question::Problem;
 use crate::encodings::message::{Decoded, Scores};
 use crate::onnx::binding::IoBinding;
-use crate::onnx::library::OrtError;
+use crate::onnx::library::GraphError;
 use crate::onnx::limit::RunError;
 use crate::predict::call::Call;
 use crate::predict::observer::{Observation, Observer, ScoreError};
@@ -130,12 +130,12 @@ impl Scorer {
     /// their order. All rows were examined, and none has an error.
     ///
     /// # Errors
-    /// `OrtError`: the run failed, and no call was scored.
+    /// `GraphError`: the run failed, and no call was scored.
     pub(crate) fn score_microbatch(
         &self,
         worker: usize,
         calls: &mut [(Routed<'_>, &mut CodingScratch)],
-    ) -> Result<Vec<Result<Vec<u8>, ScoreError>>, OrtError> {
+    ) -> Result<Vec<Result<Vec<u8>, ScoreError>>, GraphError> {
         let runner = &calls[0].0.target.version.runner;
         let mut batch = Microbatch::new(runner, worker, calls.len())?;
         for (at, (routed, scratch)) in calls.iter_mut().enumerate() {
@@ -236,7 +236,7 @@ impl Scorer {
         result
     }
 
-    fn failed(&self, routed: &Routed<'_>, error: &OrtError) -> ScoreError {
+    fn failed(&self, routed: &Routed<'_>, error: &GraphError) -> ScoreError {
         let (version, rows) = (&routed.target.version, routed.decoded.request.row_count);
         let text = format!("model {} {} failed on {rows} rows: {error}", version.model, version.version);
         ScoreError::Rpc(self.fault(routed.call.method.name, &text))

@@ -14,6 +14,7 @@ use crate::access::gate::Gate;
 use crate::access::meters::Meters;
 use crate::bridge::events::{Command, Events};
 use crate::bridge::panics;
+use crate::counts::{self, CallSums, CountRegistry, RouteSums, VersionSums};
 use crate::encodings::typed_schema::TypedService;
 use crate::predict::backlog::Backlog;
 use crate::predict::budget::Budgets;
@@ -26,7 +27,6 @@ use crate::predict::scoring::{Limits, Scorer};
 use crate::predict::shadow::ShadowLane;
 use crate::python::access::{self, AccessParts, PrincipalSums, TableParts};
 use crate::python::connection_parts::ConnectionParts;
-use crate::python::counts::{self, CallSums, CountRegistry, RouteSums, VersionSums};
 use crate::python::errors::{FailureParts, FixedParts, rpc_error};
 use crate::python::events::event_tuple;
 use crate::python::recording::{
@@ -39,6 +39,7 @@ use crate::server::{Server, ServerOptions};
 use crate::statistics::{BOUNDS, MethodCounts};
 use crate::transport::connection_limits::{ConnectionLimits, LimitCounts};
 use crate::transport::quota::Quota;
+use crate::transport::spin::SpinOptions;
 use crate::transport::tls::{Tls, TlsFiles};
 
 /// What an engine may take, and how it counts.
@@ -73,6 +74,16 @@ struct ShadowParts<'py>(PyRef<'py, PyVersion>, f64, Option<ChoiceParts<'py>>);
 /// Model, name, targets, and the shadow.
 #[derive(FromPyObject)]
 struct RouteParts<'py>(String, String, Vec<TargetParts<'py>>, Option<ShadowParts<'py>>);
+
+/// The threads for large batches, the processors that I/O threads are pinned to, and the longest time that an I/O
+/// thread spins.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct ThreadParts {
+    batch_threads: usize,
+    processors: Vec<usize>,
+    spin_us: u64,
+}
 
 /// The engine.
 #[pyclass(frozen)]
@@ -154,13 +165,12 @@ impl Engine {
     }
 
     /// Binds and answers calls, over TLS where there is a certificate; returns the port.
-    #[pyo3(signature = (listen, batch_threads, processors, limits, control))]
+    #[pyo3(signature = (listen, threads, limits, control))]
     fn start(
         &self,
         py: Python<'_>,
         listen: String,
-        batch_threads: usize,
-        processors: Vec<usize>,
+        threads: ThreadParts,
         limits: ConnectionParts,
         control: HashSet<String>,
     ) -> PyResult<u16> {
@@ -173,8 +183,9 @@ impl Engine {
             listen,
             tls: Arc::clone(&self.tls),
             threads: self.predictor.io_threads,
-            batch_threads,
-            processors,
+            batch_threads: threads.batch_threads,
+            processors: threads.processors,
+            spin: SpinOptions::new(Duration::from_micros(threads.spin_us)),
             connections: limits.options(&self.predictor, &self.limits),
             connection_limits,
             gate: self.gate.clone(),

@@ -1,16 +1,24 @@
 //! Errors on their way between Rust and Python.
 
 use bytes::Bytes;
+use pyo3::create_exception;
 use pyo3::exceptions::{PyRuntimeError, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::onnx::library::OrtError;
+use crate::onnx::library::GraphError;
 use crate::onnx::limit::RunError;
 use crate::protocol::reasons::REASONS;
 use crate::protocol::status::{FixedErrors, RpcError};
 
-impl From<OrtError> for PyErr {
-    fn from(error: OrtError) -> Self {
+create_exception!(
+    scorewire_native,
+    UnsupportedError,
+    PyValueError,
+    "Only onnxruntime runs a graph; the message tells why."
+);
+
+impl From<GraphError> for PyErr {
+    fn from(error: GraphError) -> Self {
         PyRuntimeError::new_err(error.0)
     }
 }

@@ -8,11 +8,12 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
+use crate::onnx::backend::Backend;
 use crate::onnx::binding::{IoBinding, Names};
 use crate::onnx::library;
 use crate::onnx::limit;
-use crate::onnx::session::Session;
 use crate::onnx::tensor::{Element, Tensor};
+use crate::python::errors::UnsupportedError;
 
 /// The element type of an ONNX number.
 pub(super) fn element(code: i32) -> PyResult<Element> {
@@ -35,15 +36,32 @@ enum Values {
     Numbers(Vec<u8>),
 }
 
-/// A graph in onnxruntime.
+/// A graph, in onnxruntime or as a program of the kernel.
 #[pyclass(frozen)]
-pub(crate) struct Graph(pub Arc<Session>);
+pub(crate) struct Graph(pub Arc<Backend>);
 
 #[pymethods]
 impl Graph {
+    /// A graph in onnxruntime.
     #[new]
     fn new(py: Python<'_>, graph: &[u8], threads: i32) -> PyResult<Self> {
-        Ok(Self(Arc::new(py.detach(|| Session::open(graph, threads))?)))
+        Ok(Self(Arc::new(py.detach(|| Backend::open(graph, threads))?)))
+    }
+
+    /// A graph as a program of the kernel. `UnsupportedError`: only onnxruntime can run it. A panic of the compiler
+    /// becomes a `PanicException`, which the loader logs.
+    #[staticmethod]
+    fn compile(py: Python<'_>, graph: &[u8]) -> PyResult<Self> {
+        let compiled = py.detach(|| Backend::compile(graph));
+        compiled.map(|backend| Self(Arc::new(backend))).map_err(|error| UnsupportedError::new_err(error.0))
+    }
+
+    /// What runs the trees of a program, for people; "" in onnxruntime.
+    fn description(&self) -> String {
+        match &*self.0 {
+            Backend::Program(program) => program.description(),
+            Backend::Session(_) => String::new(),
+        }
     }
 
     /// Runs the graph: inputs are (name, ONNX type, shape, bytes or texts), answers (ONNX type,

@@ -3,7 +3,6 @@
 mod access;
 mod bags;
 mod connection_parts;
-mod counts;
 mod engine;
 mod errors;
 mod events;
@@ -26,6 +25,7 @@ fn scorewire_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("METHODS", PyTuple::new(module.py(), METHODS.each_ref().map(|method| method.name))?)?;
     module.add("ROW_REASONS", PyTuple::new(module.py(), ROW_REASON_NAMES)?)?;
     module.add_function(wrap_pyfunction!(graph::load_runtime, module)?)?;
+    module.add("UnsupportedError", module.py().get_type::<errors::UnsupportedError>())?;
     module.add_class::<graph::Graph>()?;
     module.add_class::<recording::PySource>()?;
     module.add_class::<version::PyVersion>()?;

@@ -196,7 +196,7 @@ struct PythonRows {
 impl PythonRows {
     fn new(RowParts(count, numbers, texts, outputs, errors): RowParts) -> PyResult<Self> {
         let count = count as usize;
-        let whole = |length: usize, unit: usize| count > 0 && length % (count * unit) == 0;
+        let whole = |length: usize, unit: usize| count > 0 && length.is_multiple_of(count * unit);
         let fits = |values: &ValueParts| match values {
             ValueParts::Numbers(bytes) => whole(bytes.len(), DOUBLE),
             ValueParts::Texts(texts) => whole(texts.len(), 1),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use crate::counts::CountRegistry;
 use crate::encodings::encoding::WireSchema;
 use crate::encodings::positional_schema::PositionalSchema;
 use crate::encodings::tensor_schema::{TensorInput, TensorOutput, TensorSchema};
@@ -12,7 +13,6 @@ use crate::encodings::typed_schema::{FieldSlot, TypedOutput, TypedSchema};
 use crate::onnx::binding::Names;
 use crate::protocol::reasons::ROW_REASONS;
 use crate::python::bags::{BagParts, bag, fold, part};
-use crate::python::counts::CountRegistry;
 use crate::python::graph::{Graph, element};
 use crate::routing::version::Version;
 use crate::rows::checks::{CheckSource, FeatureCheck, NumberCheck};
@@ -199,7 +199,7 @@ pub(super) fn version(parts: VersionParts<'_>, counts: &CountRegistry) -> PyResu
         checks,
     );
     let graph = Model {
-        session: Arc::clone(&parts.graph.0),
+        backend: Arc::clone(&parts.graph.0),
         input_names,
         output_names,
         coder,

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use crate::onnx::binding::IoBinding;
-use crate::onnx::library::OrtError;
+use crate::onnx::library::GraphError;
 use crate::onnx::tensor::{Element, Tensor};
 use crate::protocol::protobuf::Span;
 use crate::protocol::reasons::{MISSING, UNKNOWN};
@@ -225,8 +225,8 @@ impl Coder {
     /// Tensors for the inputs of `count` rows.
     ///
     /// # Errors
-    /// `OrtError`: there is not enough memory.
-    pub(crate) fn tensors(&self, count: usize) -> Result<Vec<Tensor>, OrtError> {
+    /// `GraphError`: there is not enough memory.
+    pub(crate) fn tensors(&self, count: usize) -> Result<Vec<Tensor>, GraphError> {
         let shape = |input: &GraphInput| match input.entries {
             Some(_) => vec![MIN_ENTRIES as i64],
             None => [&[count as i64][..], &input.dims].concat(),
@@ -238,12 +238,12 @@ impl Coder {
     /// binding's order, the scratch that has its entries and its index among the rows kept there.
     ///
     /// # Errors
-    /// `OrtError`: there is not enough memory.
+    /// `GraphError`: there is not enough memory.
     pub(crate) fn fill_entries<'a>(
         &self,
         binding: &mut IoBinding,
         rows: impl Iterator<Item = (&'a CodingScratch, usize)> + Clone,
-    ) -> Result<(), OrtError> {
+    ) -> Result<(), GraphError> {
         for (place, input) in self.inputs.iter().enumerate() {
             if let Some((bag, part)) = input.entries {
                 let rows = rows.clone().map(|(scratch, row)| scratch.entries.of(bag, row));
@@ -257,7 +257,7 @@ impl Coder {
     /// the range among the rows that `examine` kept.
     ///
     /// # Errors
-    /// `OrtError`: onnxruntime refuses a text.
+    /// `GraphError`: onnxruntime refuses a text.
     pub(crate) fn fill(
         &self,
         rows: Rows<'_>,
@@ -265,7 +265,7 @@ impl Coder {
         scratch: &mut CodingScratch,
         binding: &mut IoBinding,
         at: usize,
-    ) -> Result<(), OrtError> {
+    ) -> Result<(), GraphError> {
         for (input, tensor) in self.inputs.iter().zip(binding.inputs_mut()) {
             if input.entries.is_some() {
                 continue;
@@ -297,7 +297,7 @@ impl Coder {
         scratch: &mut CodingScratch,
         tensor: &mut Tensor,
         at: usize,
-    ) -> Result<(), OrtError> {
+    ) -> Result<(), GraphError> {
         let CodingScratch { folded, errors, kept, .. } = scratch;
         for (i, row) in (at..).zip(range.map(|i| if errors.is_empty() { i } else { kept[i] as usize })) {
             for (j, column) in input.columns.iter().enumerate() {

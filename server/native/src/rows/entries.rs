@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use crate::onnx::binding::IoBinding;
-use crate::onnx::library::OrtError;
+use crate::onnx::library::GraphError;
 use crate::onnx::tensor::{Element, Plain, Tensor};
 use crate::rows::words::{Bag, WordScratch};
 
@@ -71,14 +71,14 @@ impl Entries {
 /// has that place, which the graph ignores.
 ///
 /// # Errors
-/// `OrtError`: there is not enough memory.
+/// `GraphError`: there is not enough memory.
 pub(crate) fn fill<'a>(
     binding: &mut IoBinding,
     input: usize,
     part: EntryPart,
     width: usize,
     rows: impl Iterator<Item = &'a [(u32, f64)]> + Clone,
-) -> Result<(), OrtError> {
+) -> Result<(), GraphError> {
     let count = rows.clone().map(<[_]>::len).sum::<usize>();
     let size = count.next_power_of_two().max(MIN_ENTRIES);
     if binding.inputs_mut()[input].count() != size {

@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 
 use crate::onnx::binding::IoBinding;
-use crate::onnx::library::OrtError;
+use crate::onnx::library::GraphError;
 use crate::rows::coding::{CodingScratch, Rows};
 use crate::rows::runner::{GraphRunner, RunTimes};
 
@@ -19,32 +19,32 @@ impl<'a> Microbatch<'a> {
     /// A run of `count` rows, at most the runner's `max_shared_rows`.
     ///
     /// # Errors
-    /// `OrtError`: there is not enough memory.
-    pub(crate) fn new(runner: &'a GraphRunner, worker: usize, count: usize) -> Result<Self, OrtError> {
+    /// `GraphError`: there is not enough memory.
+    pub(crate) fn new(runner: &'a GraphRunner, worker: usize, count: usize) -> Result<Self, GraphError> {
         Ok(Self { runner, worker, count, binding: runner.take_binding(worker, count)? })
     }
 
     /// Puts the only row of a call at place `at`. The row was examined and has no error.
     ///
     /// # Errors
-    /// `OrtError`: onnxruntime refuses a text.
+    /// `GraphError`: onnxruntime refuses a text.
     pub(crate) fn fill(
         &mut self,
         at: usize,
         rows: Rows<'_>,
         scratch: &mut CodingScratch,
-    ) -> Result<(), OrtError> {
+    ) -> Result<(), GraphError> {
         self.runner.coder.fill(rows, 0..1, scratch, &mut self.binding, at)
     }
 
     /// Puts the counts of words of all calls at their places; each call has a scratch of its own.
     ///
     /// # Errors
-    /// `OrtError`: there is not enough memory.
+    /// `GraphError`: there is not enough memory.
     pub(crate) fn fill_entries<'s>(
         &mut self,
         scratches: impl Iterator<Item = &'s CodingScratch> + Clone,
-    ) -> Result<(), OrtError> {
+    ) -> Result<(), GraphError> {
         let rows = scratches.map(|scratch| (scratch, 0));
         self.runner.coder.fill_entries(&mut self.binding, rows)
     }
@@ -52,11 +52,11 @@ impl<'a> Microbatch<'a> {
     /// Runs the graph, and hands each row's outputs to `use_outputs`, as if the row had been alone.
     ///
     /// # Errors
-    /// `OrtError`: as of `GraphRunner::run`. Then `use_outputs` was not called.
+    /// `GraphError`: as of `GraphRunner::run`. Then `use_outputs` was not called.
     pub(crate) fn run(
         self,
         mut use_outputs: impl FnMut(usize, &IoBinding, RunTimes),
-    ) -> Result<(), OrtError> {
+    ) -> Result<(), GraphError> {
         let Self { runner, worker, count, mut binding } = self;
         let times = runner.run_filled(&mut binding, count, None)?;
         let slot = || runner.rows[worker].lock().unwrap_or_else(PoisonError::into_inner);

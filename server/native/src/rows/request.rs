@@ -144,7 +144,7 @@ impl Request {
 
     fn add_numbers(&mut self, data: &[u8], run: Span) -> Result<()> {
         let bytes = run.of(data);
-        if bytes.len() % DOUBLE != 0 {
+        if !bytes.len().is_multiple_of(DOUBLE) {
             return Err(MalformedError);
         }
         if self.run.is_none() && self.gathered.is_empty() {

@@ -8,10 +8,11 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use crate::onnx::backend::Backend;
 use crate::onnx::binding::{IoBinding, Names};
-use crate::onnx::library::OrtError;
+use crate::onnx::library::GraphError;
 use crate::onnx::limit::{self, RunError};
-use crate::onnx::session::{Session, Stop};
+use crate::onnx::session::Stop;
 use crate::onnx::tensor::{Element, Tensor};
 use crate::rows::coding::{Coder, CodingScratch, Rows};
 use crate::rows::output::Output;
@@ -21,7 +22,7 @@ pub(crate) const MAX_SHARED_ROWS: usize = 16;
 
 /// What a runner is made of.
 pub(crate) struct Model {
-    pub session: Arc<Session>,
+    pub backend: Arc<Backend>,
     pub input_names: Names,
     pub output_names: Names,
     pub coder: Coder,
@@ -37,7 +38,7 @@ pub(crate) struct GraphRunner {
     pub coder: Coder,
     pub outputs: Vec<Output>,
     pub max_shared_rows: usize,
-    session: Arc<Session>,
+    backend: Arc<Backend>,
     names: Arc<(Names, Names)>,
     row_by_row: bool,
     bindings: Box<[Mutex<Bindings>]>,
@@ -62,7 +63,7 @@ impl GraphRunner {
             max_shared_rows: model.max_shared_rows.clamp(1, MAX_SHARED_ROWS),
             coder: model.coder,
             outputs: model.outputs,
-            session: model.session,
+            backend: model.backend,
             names: Arc::new((model.input_names, model.output_names)),
             row_by_row: model.row_by_row,
             bindings: (0..workers).map(|_| Mutex::default()).collect(),
@@ -94,7 +95,7 @@ impl GraphRunner {
         scratch: &mut CodingScratch,
         stop: Option<&Stop>,
         use_outputs: impl FnOnce(&IoBinding, &CodingScratch, RunTimes) -> T,
-    ) -> Result<T, OrtError> {
+    ) -> Result<T, GraphError> {
         let kept = if scratch.errors.is_empty() { rows.count } else { scratch.kept.len() };
         if kept != 1 && self.row_by_row {
             let (binding, times) = self.run_each(kept, rows, scratch, stop)?;
@@ -112,12 +113,12 @@ impl GraphRunner {
         Ok(used)
     }
 
-    fn binding(&self, count: usize) -> Result<IoBinding, OrtError> {
+    fn binding(&self, count: usize) -> Result<IoBinding, GraphError> {
         Ok(IoBinding::new(self.coder.tensors(count)?, self.names.clone()))
     }
 
     /// Takes a worker's binding for `count` rows, or creates one.
-    pub(super) fn take_binding(&self, worker: usize, count: usize) -> Result<IoBinding, OrtError> {
+    pub(super) fn take_binding(&self, worker: usize, count: usize) -> Result<IoBinding, GraphError> {
         let kept = self.kept(worker)[count - 1].take();
         kept.map_or_else(|| self.binding(count), Ok)
     }
@@ -137,7 +138,7 @@ impl GraphRunner {
         rows: Rows<'_>,
         scratch: &mut CodingScratch,
         stop: Option<&Stop>,
-    ) -> Result<(IoBinding, RunTimes), OrtError> {
+    ) -> Result<(IoBinding, RunTimes), GraphError> {
         let mut binding = self.binding(1)?;
         let begin = Instant::now();
         let mut outputs: Vec<Tensor> = Vec::new();
@@ -161,7 +162,7 @@ impl GraphRunner {
         rows: Rows<'_>,
         scratch: &mut CodingScratch,
         stop: Option<&Stop>,
-    ) -> Result<RunTimes, OrtError> {
+    ) -> Result<RunTimes, GraphError> {
         let count = kept.len();
         self.coder.fill(rows, kept.clone(), scratch, binding, 0)?;
         let scratch = &*scratch;
@@ -170,7 +171,7 @@ impl GraphRunner {
     }
 
     /// Tensors for the outputs of `count` rows, of the types that a binding's outputs have.
-    fn outputs_like(&self, binding: &IoBinding, count: usize) -> Result<Vec<Tensor>, OrtError> {
+    fn outputs_like(&self, binding: &IoBinding, count: usize) -> Result<Vec<Tensor>, GraphError> {
         let pairs = binding.outputs().iter().zip(&self.outputs);
         pairs
             .map(|(tensor, output)| Tensor::new(tensor.element(), &[count as i64, output.width as i64]))
@@ -178,7 +179,7 @@ impl GraphRunner {
     }
 
     /// A binding for the outputs of one row of another binding's.
-    pub(super) fn row_like(&self, binding: &IoBinding) -> Result<IoBinding, OrtError> {
+    pub(super) fn row_like(&self, binding: &IoBinding) -> Result<IoBinding, GraphError> {
         Ok(IoBinding::from_outputs(self.outputs_like(binding, 1)?, self.names.clone()))
     }
 
@@ -188,17 +189,17 @@ impl GraphRunner {
         binding: &mut IoBinding,
         count: usize,
         stop: Option<&Stop>,
-    ) -> Result<RunTimes, OrtError> {
+    ) -> Result<RunTimes, GraphError> {
         let begin = Instant::now();
-        binding.run(&self.session, stop)?;
+        binding.run(&self.backend, stop)?;
         let times = RunTimes { begin, end: Instant::now() };
         for (tensor, output) in binding.outputs().iter().zip(&self.outputs) {
             let (found, wanted) = (tensor.count(), count * output.width);
             if found != wanted {
-                return Err(OrtError(format!("an output has {found} values instead of {wanted}")));
+                return Err(GraphError(format!("an output has {found} values instead of {wanted}")));
             }
             if output.texts != (tensor.element() == Element::Text) {
-                return Err(OrtError("an output has not the kind of the schema's".into()));
+                return Err(GraphError("an output has not the kind of the schema's".into()));
             }
         }
         Ok(times)

@@ -170,8 +170,11 @@ class NativeEngine:
         try:
             port = self._native.start(
                 settings.listen,
-                settings.batch_threads,
-                _processors() if settings.pin_threads == "on" else [],
+                {
+                    "batch_threads": settings.batch_threads,
+                    "processors": _processors() if settings.pin_threads == "on" else [],
+                    "spin_us": settings.spin_us,
+                },
                 {name: getattr(settings, name) for name in _CONNECTION_LIMITS}
                 | {"max_connection_bytes": settings.connection_bytes},
                 set(self._control),

@@ -1,6 +1,6 @@
-"""Runs graphs with onnxruntime's shared library, without its Python module.
+"""Runs graphs in the extension: as programs of its kernel, or with onnxruntime's shared library.
 
-The module contains a second copy of the runtime, so it is not imported.
+The Python module of onnxruntime contains a second copy of the runtime, so it is not imported.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 import scorewire_native
 from scorewire_contract.service.start import StartError
 from scorewire_server.engine.interpreted.run_limit import seconds_left
+from scorewire_server.engine.runs_on import UnsupportedGraphError
 
 # Element types by ONNX's numbers.
 _DTYPES: dict[int, Any] = {
@@ -45,15 +46,15 @@ def load_runtime() -> str:
 
 
 class NativeGraph:
-    """A session of a graph: a `RunGraph` for Python, and `native` for the extension.
+    """A graph of the extension: a `RunGraph` for Python, and `native` for the extension."""
 
-    Raises:
-        Exception: onnxruntime does not take the graph.
-    """
+    def __init__(self, native: scorewire_native.Graph) -> None:
+        self.native = native
 
-    def __init__(self, graph: bytes, threads: int) -> None:
-        load_runtime()
-        self.native = scorewire_native.Graph(graph, threads)
+    @property
+    def description(self) -> str:
+        """How a program runs, for people; "" for a session of onnxruntime."""
+        return self.native.description()
 
     def __call__(self, names: list[str], feeds: dict[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
         """Run the graph.
@@ -67,7 +68,7 @@ class NativeGraph:
 
         Raises:
             TimeoutError: the run was stopped at the time of `run_until`.
-            Exception: onnxruntime refuses the inputs.
+            Exception: the inputs are refused.
         """
         inputs = [_feed(name, values) for name, values in feeds.items()]
         answers = self.native.run(names, inputs, seconds_left())
@@ -89,7 +90,22 @@ def open_session(graph: bytes, threads: int) -> NativeGraph:
     Raises:
         Exception: onnxruntime does not take the graph.
     """
-    return NativeGraph(graph, threads)
+    load_runtime()
+    return NativeGraph(scorewire_native.Graph(graph, threads))
+
+
+def compile_graph(graph: bytes) -> NativeGraph:
+    """Compile an audited graph into a program of the kernel.
+
+    Raises:
+        UnsupportedGraphError: only onnxruntime runs the graph.
+        StartError: there is no onnxruntime, which allocates the tensors of programs, too.
+    """
+    load_runtime()
+    try:
+        return NativeGraph(scorewire_native.Graph.compile(graph))
+    except scorewire_native.UnsupportedError as error:
+        raise UnsupportedGraphError(str(error)) from None
 
 
 def _feed(name: str, values: NDArray[Any]) -> tuple[str, int, list[int], bytes | list[str]]:

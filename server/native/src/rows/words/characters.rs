@@ -184,7 +184,7 @@ impl Characters {
 /// The letters of a syllable of Hangul, by its index among the syllables (Unicode, section 3.12).
 fn decomposed(index: u32) -> Box<str> {
     let (lead, vowel, tail) = (0x1100 + index / 588, 0x1161 + index % 588 / 28, 0x11a7 + index % 28);
-    let letters = [lead, vowel, tail].into_iter().take(if index % 28 == 0 { 2 } else { 3 });
+    let letters = [lead, vowel, tail].into_iter().take(if index.is_multiple_of(28) { 2 } else { 3 });
     letters.filter_map(char::from_u32).collect::<String>().into_boxed_str()
 }
 

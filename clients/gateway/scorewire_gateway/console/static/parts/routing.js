@@ -37,7 +37,8 @@ export function versionTable(status) {
     { title: "State", cell: (each) => state(each.state) },
     { title: "Routing", cell: (each) => roleMarks(status, each.version) },
     { title: "Serving since", cell: (each) => timeMark(each.serving_since) },
-    { title: "Remark", wide: true, cell: (each) => each.reason || "–" },
+    { title: "Runs on", cell: (each) => each.runs_on || "–" },
+    { title: "Remark", wide: true, cell: (each) => each.reason || each.runs_on_details || "–" },
   ], status.versions);
 }
 

@@ -21,15 +21,15 @@ const MAX_KEPT: usize = 64;
 /// Model and version.
 type VersionKey = (String, String);
 /// Model, version, route, whether it is a shadow.
-pub(super) type RouteKey = (String, String, String, bool);
+pub(crate) type RouteKey = (String, String, String, bool);
 /// Counts by the first 16 bits of the numbers.
-pub(super) type Buckets = Vec<(u16, u64)>;
+pub(crate) type Buckets = Vec<(u16, u64)>;
 /// Answered, failed by reason, durations.
-pub(super) type CallSums = (u64, [u64; REASONS], Sums);
+pub(crate) type CallSums = (u64, [u64; REASONS], Sums);
 /// Model, version, calls by method, rows, row errors by reason, decode, run, encode.
-pub(super) type VersionSums = (String, String, Vec<CallSums>, u64, [u64; ROW_REASONS], Sums, Sums, Sums);
+pub(crate) type VersionSums = (String, String, Vec<CallSums>, u64, [u64; ROW_REASONS], Sums, Sums, Sums);
 /// Key, calls, rows, failed by reason, row errors by reason, dropped, latency in seconds, scores.
-pub(super) type RouteSums = (RouteKey, u64, u64, [u64; REASONS], [u64; ROW_REASONS], u64, Buckets, Buckets);
+pub(crate) type RouteSums = (RouteKey, u64, u64, [u64; REASONS], [u64; ROW_REASONS], u64, Buckets, Buckets);
 
 /// The counts of one version.
 struct VersionEntry {
@@ -67,7 +67,7 @@ impl Versions {
 }
 
 /// The counts of all versions and routes.
-pub(super) struct CountRegistry {
+pub(crate) struct CountRegistry {
     /// How many threads count.
     workers: usize,
     versions: Mutex<Versions>,
@@ -75,12 +75,12 @@ pub(super) struct CountRegistry {
 }
 
 impl CountRegistry {
-    pub(super) fn new(workers: usize) -> Self {
+    pub(crate) fn new(workers: usize) -> Self {
         Self { workers, versions: Mutex::default(), routes: Mutex::default() }
     }
 
     /// Where a version counts.
-    pub(super) fn version(&self, model: &str, version: &str) -> Arc<VersionShards> {
+    pub(crate) fn version(&self, model: &str, version: &str) -> Arc<VersionShards> {
         let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
         let snapshot = versions.snapshots;
         let made = || {
@@ -93,7 +93,7 @@ impl CountRegistry {
 
     /// Calls `build` with a function that says where a version counts on a route, or as its shadow. The
     /// versions for which it was not called do not serve from then on.
-    pub(super) fn publish<T>(
+    pub(crate) fn publish<T>(
         &self,
         build: impl FnOnce(&mut dyn FnMut(&Version, &str, bool) -> Arc<RouteShards>) -> T,
     ) -> T {
@@ -117,7 +117,7 @@ impl CountRegistry {
     }
 
     /// What each version that serves has counted.
-    pub(super) fn of_versions(&self) -> Vec<VersionSums> {
+    pub(crate) fn of_versions(&self) -> Vec<VersionSums> {
         let versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
         let each = |((model, version), entry): (&VersionKey, &VersionEntry)| {
             let shards = &entry.counts;
@@ -139,7 +139,7 @@ impl CountRegistry {
     }
 
     /// What each route has counted.
-    pub(super) fn of_routes(&self) -> Vec<RouteSums> {
+    pub(crate) fn of_routes(&self) -> Vec<RouteSums> {
         let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         let each = |(key, shards): (&RouteKey, &Arc<RouteShards>)| {
             let total = |pick: &dyn Fn(&RouteCounts) -> &AtomicU64| {
@@ -166,7 +166,7 @@ impl CountRegistry {
 }
 
 /// What the threads have counted of calls, by method in the order of `METHODS`.
-pub(super) fn of_calls<'a>(threads: impl Iterator<Item = &'a MethodCounts> + Clone) -> Vec<CallSums> {
+pub(crate) fn of_calls<'a>(threads: impl Iterator<Item = &'a MethodCounts> + Clone) -> Vec<CallSums> {
     let each = |method: usize| {
         let calls = threads.clone().map(|counts| &counts.0[method]);
         let answered = calls.clone().map(|calls| calls.answered.load(Relaxed)).sum();
