@@ -82,6 +82,14 @@ def test_an_open_loop_makes_every_call_that_is_due_in_turn(fake_server: FakeServ
         assert all(sent.count(call) in (100 // len(calls), 100 // len(calls) + 1) for call in calls)
 
 
+def test_a_run_that_spins_makes_the_same_calls_and_does_not_sleep(fake_server: FakeServer) -> None:
+    sleeps, spins = (
+        answered_by(fake_server, load=OPEN, duration_s=0.5, spins=spins) for spins in (False, True)
+    )
+    assert (spins.calls, spins.answered, spins.wrong) == (sleeps.calls, sleeps.answered, 0) == (100, 100, 0)
+    assert spins.generator.busy > 2 * sleeps.generator.busy
+
+
 def test_poisson_arrivals_have_the_rate(fake_server: FakeServer) -> None:
     results = answered_by(fake_server, load=OpenLoop(Poisson(400, seed=-3), 1_000), duration_s=0.5)
     assert results.answered == results.calls == pytest.approx(200, abs=70)

@@ -15,7 +15,7 @@ class Settings(TypedDict):
     Servers listen at numeric `addresses` with ports, which connections use in turn, or at `unix_path`.
     `calls` has the requests, and the number of rows of each. `streams` is None for unary calls,
     `concurrency` for an open loop, `poisson_seed` for constant arrivals. `volatile_fields` are the numbers
-    of the fields of a response that differ with each call.
+    of the fields of a response that differ with each call. A run that `spins` does not sleep.
     """
 
     addresses: list[tuple[str, int]]
@@ -37,6 +37,7 @@ class Settings(TypedDict):
     duration_ns: int
     timeout_ns: int
     max_message_bytes: int
+    spins: bool
 
 # The number of a second of the run, the calls that were answered and that failed in it, and p50, p99 and the
 # largest latency in microseconds.

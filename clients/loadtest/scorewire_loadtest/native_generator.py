@@ -171,6 +171,7 @@ def _settings(plan: Plan, calls: Sequence[PreparedCall]) -> scorewire_loadtest_n
         "duration_ns": round(plan.duration_s * _NS_PER_SECOND),
         "timeout_ns": round(plan.timeout_s * _NS_PER_SECOND),
         "max_message_bytes": MAX_MESSAGE_BYTES,
+        "spins": plan.spins,
     }
 
 

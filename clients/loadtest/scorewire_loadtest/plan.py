@@ -39,7 +39,10 @@ class InputFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The settings of a run. `streams` is None for unary calls; times are in seconds."""
+    """The settings of a run. `streams` is None for unary calls; times are in seconds.
+
+    The native generator `spins` where its own time to wake up would blur the latencies: it never sleeps.
+    """
 
     target: Target
     source: Bundle | InputFile
@@ -50,6 +53,7 @@ class Plan:
     warmup_s: float
     duration_s: float
     timeout_s: float
+    spins: bool = False
 
     def describe(self) -> dict[str, str]:
         """The settings for people, by name."""

@@ -42,6 +42,7 @@ use crate::transport::connection::{
 };
 use crate::transport::connection_limits::{ConnectionLimits, ConnectionPermit};
 use crate::transport::context::Peer;
+use crate::transport::spin::{Spin, SpinOptions};
 use crate::transport::tls::Tls;
 
 const BACKLOG: i32 = 4096;
@@ -60,6 +61,8 @@ pub(crate) struct ServerOptions {
     pub batch_threads: usize,
     /// The processors that the I/O threads are pinned to, in turn. Empty: threads are not pinned.
     pub processors: Vec<usize>,
+    /// Whether I/O threads look for events for a while before they sleep.
+    pub spin: SpinOptions,
     pub connections: ConnectionOptions,
     pub connection_limits: Arc<ConnectionLimits>,
     /// Finds out who calls. `None`: everybody may call.
@@ -134,6 +137,7 @@ impl Server {
                 phase: watched.clone(),
             };
             let processor = options.processors.get(index % options.processors.len().max(1)).copied();
+            let spin = options.spin.clone();
             let runtime = runtime()?;
             let builder = std::thread::Builder::new().name(format!("serve-{index}"));
             threads.push(builder.spawn(move || {
@@ -141,7 +145,7 @@ impl Server {
                 // Connections and their calls are tasks of this `LocalSet`, and end with it. The future that
                 // the set runs is polled for every call, so it is the cheapest: one that waits for a task.
                 let run = async { spawn_local(thread.run()).await };
-                let _ = runtime.block_on(arrivals::observed(LocalSet::new().run_until(run)));
+                let _ = runtime.block_on(arrivals::observed(LocalSet::new().run_until(run), Spin::new(spin)));
                 runtime.shutdown_background();
             })?);
         }

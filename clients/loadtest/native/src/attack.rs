@@ -124,7 +124,7 @@ impl<'a> Attack<'a> {
             if let Some(schedule) = &self.schedule {
                 wake_ns = wake_ns.min(schedule.wake_ns(self.outstanding));
             }
-            if !self.again.is_empty() || !self.dirty.is_empty() {
+            if self.settings.spins || !self.again.is_empty() || !self.dirty.is_empty() {
                 wake_ns = 0;
             }
             let timeout = self.timer.wake_at(wake_ns)?;

@@ -43,6 +43,7 @@ struct SettingsParts {
     duration_ns: u64,
     timeout_ns: u64,
     max_message_bytes: usize,
+    spins: bool,
 }
 
 /// PEM of the authorities, of the client's certificate and key, and the name in the server's certificate.
@@ -103,6 +104,7 @@ impl SettingsParts {
             duration_ns: self.duration_ns,
             timeout_ns: self.timeout_ns,
             max_message_bytes: self.max_message_bytes,
+            spins: self.spins,
         })
     }
 }

@@ -49,4 +49,6 @@ pub(crate) struct Settings {
     pub(crate) duration_ns: u64,
     pub(crate) timeout_ns: u64,
     pub(crate) max_message_bytes: usize,
+    /// Whether the run looks for answers without sleeping, so that no latency includes the time to wake it.
+    pub(crate) spins: bool,
 }

@@ -33,7 +33,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio_rustls::server::TlsStream;
 
-use crate::transport::arrivals::Arrivals;
+use crate::transport::arrivals::{self, Arrivals};
 use crate::transport::connection_limits::LimitCounts;
 use crate::transport::context::Peer;
 use crate::transport::headers::Headers;
@@ -358,6 +358,9 @@ where
     fn begin(&mut self, received: Instant, cx: &mut Context<'_>) -> Result<(), Http2Error> {
         let blocks = self.shared.session().take_calls();
         let mut calls = blocks.iter().peekable();
+        if calls.peek().is_some() {
+            arrivals::mark_request();
+        }
         while calls.peek().is_some() {
             let (shared, peer) = (&self.shared, &self.peer);
             let mut group = calls.by_ref().take(CALLS_PER_WRITE).filter_map(|(id, headers)| {

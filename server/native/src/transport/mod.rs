@@ -11,6 +11,7 @@ pub(crate) mod headers;
 pub(crate) mod http2;
 pub(crate) mod messages;
 pub(crate) mod quota;
+pub(crate) mod spin;
 pub(crate) mod stream;
 pub(crate) mod tls;
 pub(crate) mod trailers;

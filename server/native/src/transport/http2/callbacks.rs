@@ -12,11 +12,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
 use std::time::Instant;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use libnghttp2_sys as ng;
 
 use crate::transport::headers::Flaws;
 use crate::transport::http2::fields::raw_fields;
+use crate::transport::http2::memory;
+use crate::transport::http2::request_bytes;
 use crate::transport::http2::state::{Http2Error, PING_LAST, SessionState, Stream};
 use crate::transport::quota::Reservation;
 
@@ -42,9 +44,9 @@ const MAX_SENT_HEADER_BYTES: usize = 1 << 20;
 /// `Http2Error`: there is no memory for the session.
 pub(super) fn open(state: NonNull<SessionState>) -> Result<NonNull<ng::nghttp2_session>, Http2Error> {
     let (mut callbacks, mut option, mut session) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
-    // SAFETY: each pointer is set before it is used. The session copies what it needs of the callbacks and the
-    // option, which are freed once; freeing null is allowed. The callbacks have the signatures that nghttp2
-    // asks for, and `state` outlives the session.
+    // SAFETY: each pointer is set before it is used. The session copies what it needs of the callbacks, the option
+    // and the functions for memory. The callbacks and the option are freed once; freeing null is allowed. The
+    // callbacks have the signatures that nghttp2 asks for, and `state` outlives the session.
     let status = unsafe {
         let mut status = ng::nghttp2_session_callbacks_new(&raw mut callbacks);
         if status == 0 {
@@ -67,7 +69,14 @@ pub(super) fn open(state: NonNull<SessionState>) -> Result<NonNull<ng::nghttp2_s
             ng::nghttp2_option_set_max_continuations(option, MAX_CONTINUATIONS);
             ng::nghttp2_option_set_max_send_header_block_length(option, MAX_SENT_HEADER_BYTES);
             let user_data = state.as_ptr().cast();
-            status = ng::nghttp2_session_server_new2(&raw mut session, callbacks, user_data, option);
+            let mut memory = memory::functions();
+            status = ng::nghttp2_session_server_new3(
+                &raw mut session,
+                callbacks,
+                user_data,
+                option,
+                &raw mut memory,
+            );
         }
         ng::nghttp2_option_del(option);
         ng::nghttp2_session_callbacks_del(callbacks);
@@ -265,7 +274,7 @@ unsafe extern "C" fn on_data(
                 Some(stream) => {
                     stream.progressed = true;
                     if stream.received.is_empty() {
-                        stream.received = BytesMut::from(data);
+                        stream.received = request_bytes::copy(data);
                     } else {
                         stream.received.extend_from_slice(data);
                     }

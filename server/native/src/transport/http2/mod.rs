@@ -10,6 +10,8 @@ pub(crate) mod exercise;
 pub(crate) mod fields;
 #[cfg(test)]
 pub(crate) mod frames;
+mod memory;
+mod request_bytes;
 mod resets;
 pub(crate) mod session;
 pub(crate) mod state;
