@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scorewire_contract.bundle import Bundle
 from scorewire_loadtest.calls import PreparedCall
 from scorewire_proto.v1 import packed_pb2
+from scorewire_server.engine.runs_on import KERNEL
 from tests import http2
 from tests.bench.h2load import PREDICT, Load, LoadError, put_load
 from tests.bench.servers import Server
@@ -208,16 +209,33 @@ def server_time_us(server: Server, question: Question, seconds: float) -> float:
     return statistics.median(times)
 
 
-class BareGraph:
-    """A bundle's graph in onnxruntime on one thread, without a server."""
+def runs_on(server: Server, bundle: Bundle) -> str:
+    """What runs a bundle's graph in a server: "kernel" or "onnxruntime"."""
+    assert server.metrics is not None, "an empty server runs no graph"
+    wanted = {("model", bundle.model), ("version", bundle.version.text)}
+    (found,) = (
+        dict(labels)["runs_on"]
+        for name, labels in server.metrics()
+        if name == "scorewire_version_info" and wanted <= labels
+    )
+    return found
 
-    def __init__(self, bundle: Bundle, rows: NDArray[np.float64]) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            bundle.graph, options, providers=["CPUExecutionProvider"]
-        )
+
+class BareGraph:
+    """A bundle's graph on one thread, without a server: in the kernel, or in onnxruntime."""
+
+    def __init__(self, bundle: Bundle, rows: NDArray[np.float64], runner: str) -> None:
+        if runner == KERNEL:
+            from scorewire_kernel import Program
+
+            self._run: Callable[..., object] = Program(bundle.graph).run
+        else:
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = options.inter_op_num_threads = 1
+            options.log_severity_level = 3
+            self._run = onnxruntime.InferenceSession(
+                bundle.graph, options, providers=["CPUExecutionProvider"]
+            ).run
         (graph_input,) = bundle.manifest.coding.inputs
         self._names = [output.name for output in bundle.manifest.schema.outputs]
         self._feeds = {graph_input.name: rows.astype(np.float32)}
@@ -228,7 +246,7 @@ class BareGraph:
         end = time.monotonic() + seconds
         while time.monotonic() < end or len(times) < 3:
             begin = time.perf_counter_ns()
-            self._session.run(self._names, self._feeds)
+            self._run(self._names, self._feeds)
             times.append(time.perf_counter_ns() - begin)
         return statistics.median(times) / 1_000
 

@@ -62,12 +62,12 @@ def call_of(bundle: Bundle, rows: packed_pb2.PackedRows, probabilities: NDArray[
     return PreparedCall(request.SerializeToString(), rows.row_count, expectation)
 
 
-def make_model(folder: Path, *, train_rows: int) -> ScoredModel:
+def make_model(folder: Path, *, train_rows: int, name: str = NAME, seed: int = 7) -> ScoredModel:
     """Fit 100 trees of depth 6 on 30 numbers, and export them to a folder.
 
-    The labels are noisy, so that the trees grow to their full depth.
+    The labels are noisy, so that the trees grow to their full depth. Models of other seeds have other trees.
     """
-    draw = np.random.default_rng(7)
+    draw = np.random.default_rng(seed)
     weights = draw.normal(size=FEATURES)
 
     def make_rows(count: int) -> NDArray[np.float64]:
@@ -80,5 +80,5 @@ def make_model(folder: Path, *, train_rows: int) -> ScoredModel:
     frame = pd.DataFrame(train, columns=[f"x{i}" for i in range(FEATURES)])
     fitted = xgboost.XGBClassifier(n_estimators=TREES, max_depth=DEPTH, n_jobs=1, min_child_weight=0)
     fitted.fit(frame, labels)
-    exported = export_bundle(fitted, sample=frame, name=NAME, version="1.0.0", output_dir=folder)
+    exported = export_bundle(fitted, sample=frame, name=name, version="1.0.0", output_dir=folder)
     return ScoredModel(read_bundle(exported.path), fitted, make_rows(5_000))

@@ -72,9 +72,9 @@ def rust_echo(*, optimized: bool) -> Iterator[Server]:
 
 
 @contextmanager
-def cpp_echo(folder: Path) -> Iterator[Server]:
-    """The empty server on gRPC's C++ library; see `cpp_missing`."""
-    with printing_address("empty C++ (gRPC)", [_build_cpp(folder)]) as server:
+def cpp_echo(program: Path, *tls: Path) -> Iterator[Server]:
+    """The empty server on gRPC's C++ library, from `build_cpp`; `tls` has certificate chain and key."""
+    with printing_address("empty C++ (gRPC)", [program, *tls]) as server:
         yield server
 
 
@@ -96,7 +96,8 @@ def cpp_missing() -> str:
     return ""
 
 
-def _build_cpp(folder: Path) -> Path:
+def build_cpp(folder: Path) -> Path:
+    """Build the C++ peer in a folder; see `cpp_missing`."""
     folder.mkdir(parents=True, exist_ok=True)
     plugin = shutil.which("grpc_cpp_plugin")
     flags = _run(["pkg-config", "--cflags", "--libs", "grpc++", "protobuf"], folder).split()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import fcntl
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -9,17 +11,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 from scorewire_contract.bundle import read_bundle
-from scorewire_loadtest.calls import from_bundle
-from tests.bench import h2load
+from scorewire_loadtest.calls import PreparedCall, from_bundle
+from scorewire_proto.v1 import packed_pb2
+from tests.bench import h2load, kernel_tables
+from tests.bench.call_loads import SHAPES, Echo, echo_calls
 from tests.bench.h2load import LoadError
+from tests.bench.kernel_models import KINDS
+from tests.bench.kernels import ask_peer
 from tests.bench.measure import Generator, Question
 from tests.bench.servers import Server, engine
-from tests.bench.tables import Bar, Findings, Sample, to_markdown
+from tests.bench.tables import Bar, Findings, Sample, read, to_markdown, write
 from tests.bundles import write_sum_bundle
 from tests.scorewire_records.postgresql.server import binaries
 
@@ -106,20 +113,74 @@ def test_a_wrong_score_ends_the_bench(tmp_path: Path, sum_models: Path) -> None:
 
 @needs_h2load
 @pytest.mark.skipif(
-    find_spec("scorewire_native") is None or shutil.which("cargo") is None, reason="cargo is missing"
+    not (find_spec("scorewire_native") and find_spec("scorewire_loadtest_native") and shutil.which("cargo")),
+    reason="cargo is missing",
 )
 @pytest.mark.timeout(BENCH_SECONDS)
 def test_a_quick_bench_measures_everything(tmp_path: Path) -> None:
     printed = _run_bench("tests.bench", "--quick", "--output", str(tmp_path))
     told = json.loads((tmp_path / "engines.json").read_text(encoding="utf-8"))
-    seen = {(sample["server"], sample["in_flight"]) for sample in told["samples"]}
+    seen = {(sample["server"], sample["load"]) for sample in told["samples"]}
     assert seen >= {
-        (name, depth) for name in ("reference", "native", "empty Rust (h2)") for depth in (1, 8, 64)
+        (name, shape.name) for name in ("reference", "native", "empty Rust (h2)") for shape in SHAPES
     }
-    assert len(told["bars"]) == (11 if told["conditions"]["Left out"] == "nothing" else 10)
+    is_whole = told["conditions"]["Left out"] == "nothing"
+    assert not is_whole or seen >= {
+        (name, load)
+        for name in ("native", "empty C++ (gRPC)")
+        for load in ("Poisson, half of C++", "TLS, 1 × 64", "TLS, 64 × 1")
+    }
+    assert len(told["bars"]) == (23 if is_whole else 13)
     assert all(sample["calls_per_second"] > 0 for sample in told["samples"])
     assert (tmp_path / "engines.md").read_text(encoding="utf-8") == printed.removesuffix("\n")
     assert (tmp_path / "engines.png").stat().st_size > 10_000
+
+
+@pytest.mark.skipif(shutil.which("cargo") is None, reason="cargo is missing")
+@pytest.mark.timeout(BENCH_SECONDS)
+def test_the_kernel_is_measured_beside_onnxruntime_and_the_libraries(tmp_path: Path) -> None:
+    folders = ("--output", str(tmp_path), "--cache", str(tmp_path / "models"))
+    printed = _run_bench("tests.bench.kernels", "--quick", *folders)
+    findings = kernel_tables.read(tmp_path / "kernels.json")
+    assert kernel_tables.to_markdown(findings) == printed.removesuffix("\n")
+    assert (tmp_path / "kernels.png").stat().st_size > 10_000
+    libraries = {kind.name: kind.library for kind in KINDS}
+    assert [load.model for load in findings.loads] == list(libraries)
+    for model, library in libraries.items():
+        for runs_on, graph in product(("kernel", "onnxruntime"), ("trees", "bundle")):
+            for rows in kernel_tables.CALL_ROWS:
+                assert findings.times(model, rows, runs_on, graph=graph)
+        assert findings.times(model, 1_000, library)
+        assert findings.times(model, 64, "kernel", form="words", processor="plain")
+        assert f"| {model} | {library} |" in kernel_tables.overview(findings)
+    assert all(timing.median > 0 for timing in findings.timings)
+    assert len(findings.bars) >= 6 * 2 + 5 + 1 + 2
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("print('a word of the library'); print('{\"ns_per_row\": [2.5]}')", {"ns_per_row": [2.5]}),
+        ("raise ValueError('no such tree')", {"missing": "ended with 1: ValueError: no such tree"}),
+        ("import os; os.abort()", {"missing": "ended with -6: "}),
+    ],
+)
+def test_a_library_that_crashes_is_left_out(script: str, told: dict[str, object]) -> None:
+    assert ask_peer([sys.executable, "-c", script]) == told
+
+
+def test_a_library_that_takes_too_long_ends_with_the_compiler_that_it_has_started(tmp_path: Path) -> None:
+    locked = tmp_path / "locked"
+    script = f"""
+import fcntl, subprocess
+
+file = open({str(locked)!r}, "w")
+fcntl.flock(file, fcntl.LOCK_EX)
+subprocess.run(["sleep", "600"], pass_fds=[file.fileno()])
+"""
+    assert ask_peer([sys.executable, "-c", script], seconds=2) == {"missing": "takes more than 2 s"}
+    with locked.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # waits for whoever has the file
 
 
 @needs_h2load
@@ -236,12 +297,20 @@ def test_hedging_is_measured_beside_none() -> None:
 def test_ratios_are_of_what_ran_side_by_side_and_bars_say_whether_they_are_met() -> None:
     rates = {"floor": [1_000.0, 3_000.0, 2_000.0], "native": [500.0, 900.0, 1_600.0]}
     samples = [
-        Sample(server=server, in_flight=1, calls_per_second=rates[server][i], latency_us=10.0)
+        Sample(
+            server=server,
+            load="1 × 1",
+            calls_per_second=rates[server][i],
+            processor_us=9.5,
+            p50_us=10.0,
+            p99_us=20.0,
+            generator_busy=0.5,
+        )
         for i in range(3)
         for server in rates
     ]
     findings = Findings(conditions={"Model": "m"}, samples=samples)
-    ratios = findings.ratios("native", "floor", 1)
+    ratios = findings.ratios("native", "floor", "1 × 1")
     assert ratios == pytest.approx([0.5, 0.3, 0.8])
     findings.bars = [Bar(name="a", values=ratios, at_least=0.5), Bar(name="b", values=ratios, at_most=0.4)]
     # The median of the ratios, not the ratio of the medians, which is 0.45.
@@ -249,4 +318,31 @@ def test_ratios_are_of_what_ran_side_by_side_and_bars_say_whether_they_are_met()
     table = to_markdown(findings)
     assert "| a | ≥ 0.5 | 0.5 | 0.3 to 0.8 | met |" in table
     assert "| b | ≤ 0.4 | 0.5 | 0.3 to 0.8 | **missed** |" in table
-    assert "| floor | 2,000 |" in table
+    for cells in ("2,000", "9.50", "10", "20", "50%"):
+        assert f"| floor | {cells} |" in table
+
+
+def test_what_is_not_known_is_null_in_json(tmp_path: Path) -> None:
+    sample = Sample(
+        server="reference",
+        load="1 × 1",
+        calls_per_second=9.0,
+        processor_us=math.nan,
+        p50_us=1.0,
+        p99_us=2.0,
+        generator_busy=0.5,
+    )
+    bars = [Bar(name="a", values=[1.0, math.nan], at_least=2)]
+    findings = Findings(conditions={}, samples=[sample], bars=bars)
+    write(findings, tmp_path)
+    told = json.loads((tmp_path / "engines.json").read_text(encoding="utf-8"))
+    assert told["samples"][0]["processor_us"] is None
+    assert told["bars"][0]["values"] == [1.0, None]
+    assert to_markdown(read(tmp_path / "engines.json")) == to_markdown(findings)
+
+
+def test_an_empty_servers_answer_must_be_the_request() -> None:
+    (call,) = echo_calls([PreparedCall(b"a request" * 40, 1, Echo(b""))])
+    answer = packed_pb2.PackedPredictResponse.FromString(call.request)
+    assert call.expectation.problem(answer) == ""
+    assert call.expectation.problem(packed_pb2.PackedPredictResponse(row_count=1))

@@ -5,7 +5,6 @@ A part stands between `<!-- generated: NAME -->` and `<!-- end of generated -->`
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,12 +14,14 @@ from scorewire_gateway import settings as gateway_settings
 
 from scorewire_contract.service.settings import Description, flag
 from scorewire_server.settings import describe
-from tests.bench.tables import Bar, Findings, Sample, to_markdown
+from tests.bench import kernel_tables, tables
+from tests.bench.call_loads import ONE, PIPELINED
 from tests.deploy.rules import ALERTS
 from tests.docs.pages import PAGES, ROOT, read_anchors
 from tests.families.page import PAGE, read_results
 
 RESULTS = ROOT / "tests/bench/results/engines.json"
+KERNEL_RESULTS = RESULTS.with_name("kernels.json")
 _PART = re.compile(
     r"(?P<begin><!-- generated: (?P<name>[a-z-]+) -->\n).*?(?P<end><!-- end of generated -->)", re.DOTALL
 )
@@ -110,36 +111,25 @@ def _families() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _findings() -> Findings:
-    told = json.loads(RESULTS.read_text(encoding="utf-8"))
-    return Findings(
-        conditions=told["conditions"],
-        samples=[Sample(**sample) for sample in told["samples"]],
-        bars=[
-            Bar(**{key: bar[key] for key in ("name", "values", "at_least", "at_most")})
-            for bar in told["bars"]
-        ],
-    )
-
-
 def _performance() -> str:
-    return to_markdown(_findings()).partition("\n\n")[2]
+    return tables.to_markdown(tables.read(RESULTS)).partition("\n\n")[2]
+
+
+def _kernel_performance() -> str:
+    return kernel_tables.overview(kernel_tables.read(KERNEL_RESULTS))
 
 
 def _headline() -> str:
-    found = _findings()
-    most = found.depths()[-1]
-    rate, latency = (
-        found.median("native", most, "calls_per_second"),
-        found.median("native", 1, "latency_us"),
-    )
-    empty = found.median("empty C++ (gRPC)", most, "calls_per_second")
+    found = tables.read(RESULTS)
+    rate = found.median("native", PIPELINED.name, "calls_per_second")
+    latency = found.median("native", ONE.name, "p50_us")
+    empty = found.median("empty C++ (gRPC)", PIPELINED.name, "calls_per_second")
     text = f"""\
         **Speed: {round(rate, -3):,.0f} predictions a second on one core, and {latency:.0f} µs for one call.**
-        XGBoost with 100 trees of depth 6 on 30 numbers; native engine, one connection, {most} calls in flight
-        for the rate and one at a time for the median latency; h2load on another core of the same machine
-        repeats one row; rows that differ take twice the processor time. A C++ gRPC server that runs no
-        model answers {round(empty, -3):,.0f} there.
+        XGBoost with 100 trees of depth 6 on 30 numbers; native engine; rows: {found.conditions["Rows"]}; one
+        connection, {PIPELINED.in_flight} calls in flight for the rate and one for the median latency;
+        the load comes from another core of the same machine. A C++ gRPC server that runs no model answers
+        {round(empty, -3):,.0f} there.
         [All results, what they leave out, and how to repeat them](docs/performance.md)."""
     return fill(" ".join(text.split()), 120, break_long_words=False, break_on_hyphens=False) + "\n"
 
@@ -162,6 +152,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "gateway-flags": _gateway_flags,
     "families": _families,
     "performance": _performance,
+    "kernel-performance": _kernel_performance,
     "headline": _headline,
     "alerts": _alerts,
 }
