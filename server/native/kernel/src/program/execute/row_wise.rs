@@ -73,12 +73,23 @@ pub(super) fn softmax<T: Stored + Fraction>(
     of: &Operand,
     group: usize,
 ) {
+    in_groups(block, step, of, group, T::softmax);
+}
+
+/// Writes the numbers, and lets `change` change each group in its place.
+fn in_groups<T: Stored>(
+    block: &mut Block<'_, '_, '_>,
+    step: &Step,
+    of: &Operand,
+    group: usize,
+    change: impl Fn(&mut [T]),
+) {
     let width = step.width;
     block.write::<T>(step, |block, out| {
         let a = block.reader::<T>(of);
         for (row, out) in rows_of(out, width) {
             out.copy_from_slice(a.numbers(row, width));
-            out.chunks_exact_mut(group).for_each(T::softmax);
+            out.chunks_exact_mut(group).for_each(&change);
         }
     });
 }
@@ -90,33 +101,27 @@ pub(super) fn arg_max<T: Stored + Number>(
     group: usize,
     last: bool,
 ) {
-    let width = step.width;
-    block.write::<i64>(step, |block, out| {
-        let a = block.reader::<T>(of);
-        for (row, out) in rows_of(out, width) {
-            for (out, group) in out.iter_mut().zip(a.numbers(row, width * group).chunks_exact(group)) {
-                let (mut best, mut at) = (group[0], 0);
-                for (i, value) in group.iter().enumerate().skip(1) {
-                    if *value > best || (last && *value == best) {
-                        (best, at) = (*value, i);
-                    }
-                }
-                *out = at as i64;
+    by_group(block, step, of, group, |group: &[T]| {
+        let (mut best, mut at) = (group[0], 0);
+        for (i, value) in group.iter().enumerate().skip(1) {
+            if *value > best || (last && *value == best) {
+                (best, at) = (*value, i);
             }
         }
+        at as i64
     });
 }
 
 /// Writes what `reduce` makes of each group.
-fn by_group<T: Stored>(
+fn by_group<T: Stored, R: Stored>(
     block: &mut Block<'_, '_, '_>,
     step: &Step,
     of: &Operand,
     group: usize,
-    reduce: impl Fn(&[T]) -> T,
+    reduce: impl Fn(&[T]) -> R,
 ) {
     let width = step.width;
-    block.write::<T>(step, |block, out| {
+    block.write::<R>(step, |block, out| {
         let a = block.reader::<T>(of);
         for (row, out) in rows_of(out, width) {
             let numbers = a.numbers(row, width * group);
@@ -180,16 +185,9 @@ pub(super) fn running_sums<T: Stored + Number>(
     of: &Operand,
     group: usize,
 ) {
-    let width = step.width;
-    block.write::<T>(step, |block, out| {
-        let a = block.reader::<T>(of);
-        for (row, out) in rows_of(out, width) {
-            out.copy_from_slice(a.numbers(row, width));
-            for group in out.chunks_exact_mut(group) {
-                for i in 1..group.len() {
-                    group[i] = group[i - 1].plus(group[i]);
-                }
-            }
+    in_groups(block, step, of, group, |group: &mut [T]| {
+        for i in 1..group.len() {
+            group[i] = group[i - 1].plus(group[i]);
         }
     });
 }

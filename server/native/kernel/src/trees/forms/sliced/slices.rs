@@ -262,6 +262,20 @@ fn bytes_at<const LINES: usize>(indices: __m512i, table: &[Line]) -> __m512i {
     }
 }
 
+/// Four bytes of each value, side by side, of four vectors with one byte of each.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+fn fours([a, b, c, d]: [__m512i; 4]) -> [__m512i; 4] {
+    let (low, high) = (_mm512_unpacklo_epi8(a, b), _mm512_unpackhi_epi8(a, b));
+    let (low_2, high_2) = (_mm512_unpacklo_epi8(c, d), _mm512_unpackhi_epi8(c, d));
+    [
+        _mm512_unpacklo_epi16(low, low_2),
+        _mm512_unpackhi_epi16(low, low_2),
+        _mm512_unpacklo_epi16(high, high_2),
+        _mm512_unpackhi_epi16(high, high_2),
+    ]
+}
+
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 fn add_singles<'a, const LINES: usize>(
@@ -272,15 +286,7 @@ fn add_singles<'a, const LINES: usize>(
     let mut sums: [_; 4] = std::array::from_fn(|i| unsafe { _mm512_load_ps(totals[i].0.as_ptr().cast()) });
     for (indices, table) in looked_up {
         let byte = |i: usize| bytes_at::<LINES>(indices, &table[LINES * i..LINES * (i + 1)]);
-        let [a, b, c, d] = [byte(0), byte(1), byte(2), byte(3)];
-        let (low, high) = (_mm512_unpacklo_epi8(a, b), _mm512_unpackhi_epi8(a, b));
-        let (low_2, high_2) = (_mm512_unpacklo_epi8(c, d), _mm512_unpackhi_epi8(c, d));
-        let values = [
-            _mm512_unpacklo_epi16(low, low_2),
-            _mm512_unpackhi_epi16(low, low_2),
-            _mm512_unpacklo_epi16(high, high_2),
-            _mm512_unpackhi_epi16(high, high_2),
-        ];
+        let values = fours([byte(0), byte(1), byte(2), byte(3)]);
         for (sum, value) in sums.iter_mut().zip(values) {
             *sum = _mm512_add_ps(*sum, _mm512_castsi512_ps(value));
         }
@@ -301,18 +307,8 @@ fn add_doubles<'a, const LINES: usize>(
     let mut sums: [_; 8] = std::array::from_fn(|i| unsafe { _mm512_load_pd(totals[i].0.as_ptr().cast()) });
     for (indices, table) in looked_up {
         let byte = |i: usize| bytes_at::<LINES>(indices, &table[LINES * i..LINES * (i + 1)]);
-        // Four bytes of each value, in the order of the sums by two.
-        let half = |i: usize| {
-            let [a, b, c, d] = [byte(i), byte(i + 1), byte(i + 2), byte(i + 3)];
-            let (low, high) = (_mm512_unpacklo_epi8(a, b), _mm512_unpackhi_epi8(a, b));
-            let (low_2, high_2) = (_mm512_unpacklo_epi8(c, d), _mm512_unpackhi_epi8(c, d));
-            [
-                _mm512_unpacklo_epi16(low, low_2),
-                _mm512_unpackhi_epi16(low, low_2),
-                _mm512_unpacklo_epi16(high, high_2),
-                _mm512_unpackhi_epi16(high, high_2),
-            ]
-        };
+        // In the order of the sums by two.
+        let half = |i: usize| fours([byte(i), byte(i + 1), byte(i + 2), byte(i + 3)]);
         let (lower, upper) = (half(0), half(4));
         for i in 0..4 {
             let low = _mm512_castsi512_pd(_mm512_unpacklo_epi32(lower[i], upper[i]));
