@@ -135,6 +135,7 @@ KERNEL = Crate(
     files=30,
     layers=(
         ("python",),
+        ("contributions",),
         ("program",),
         ("trees",),
         ("values",),
@@ -142,6 +143,7 @@ KERNEL = Crate(
     # What the engine and the example use.
     public=frozenset(
         {
+            *("contributions", "contributions.Contributions", "contributions.Memory", "contributions.Term"),
             *("program", "program.Options", "program.Port", "program.Program", "program.Failure"),
             *("program.Unsupported", "program.memory.Memory", "program.memory::Memory"),
             *("trees", "trees.forms.FormName", "trees.forms::FormName"),
@@ -166,9 +168,12 @@ KERNEL = Crate(
                 "trees.search.pairs",
             ),
             *("trees.search.registers", "trees.search.table"),
+            *("trees.shap.quadrature", "trees.shap.quadrature.vector", "trees.shap.tables"),
+            *("trees.shap.tables.columns", "trees.shap.tables.many", "trees.shap.tables.single"),
+            "trees.shap.tables.slots",
         }
     ),
-    whole=frozenset({"program", "trees.forms"}),
+    whole=frozenset({"program", "python", "trees.forms", "trees.shap"}),
 )
 # The only layer below the engine's transport that it may use, because it knows nothing of models.
 BELOW_TRANSPORT = {"protocol"}

@@ -18,6 +18,7 @@ mod tests;
 
 use std::fmt;
 
+pub(crate) use compile::named;
 pub use memory::Memory;
 
 use crate::program::compile::Compiled;

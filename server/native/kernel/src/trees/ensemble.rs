@@ -191,6 +191,11 @@ impl Ensemble {
         self
     }
 
+    /// Whether a row's values are doubles.
+    pub(crate) fn is_double(&self) -> bool {
+        self.input == Real::F64
+    }
+
     /// The bytes that it holds.
     pub(crate) fn bytes(&self) -> usize {
         let members = |split: &Split| match &split.test {

@@ -120,7 +120,7 @@ fn choose<I: Element, S: Element>(
 impl fmt::Display for Trees {
     /// Which form scores how many rows, and the memory of all: "heap up to 32 rows, then slices; 1.4 MB".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; {}", by_rows(&self.forms()), memory(self.bytes()))
+        write!(f, "{}; {}", by_rows(&self.forms()), memory_text(self.bytes()))
     }
 }
 
@@ -142,7 +142,7 @@ pub(crate) fn describe(all: &[&Trees]) -> Option<String> {
         names.join(", ")
     };
     let bytes = all.iter().map(|trees| trees.bytes()).sum();
-    Some(format!("{} ensembles: {forms}; {}", all.len(), memory(bytes)))
+    Some(format!("{} ensembles: {forms}; {}", all.len(), memory_text(bytes)))
 }
 
 fn by_rows(forms: &[(FormName, usize)]) -> String {
@@ -155,7 +155,7 @@ fn by_rows(forms: &[(FormName, usize)]) -> String {
     each.collect()
 }
 
-fn memory(bytes: usize) -> String {
+pub(crate) fn memory_text(bytes: usize) -> String {
     if bytes < 100_000 {
         format!("{} kB", bytes.div_ceil(1000))
     } else {
@@ -195,9 +195,9 @@ mod tests {
         let ensemble = testing::ensemble(Shape::default(), 5);
         let trees = Trees::with(&ensemble, Some(FormName::Descent), Processor::Plain).expect("valid");
         assert_eq!(trees.forms(), [(FormName::Descent, usize::MAX)]);
-        assert_eq!(trees.to_string(), format!("descent; {}", memory(trees.bytes())));
-        assert_eq!(memory(1_449_000), "1.4 MB");
-        assert_eq!(memory(4_200), "5 kB");
+        assert_eq!(trees.to_string(), format!("descent; {}", memory_text(trees.bytes())));
+        assert_eq!(memory_text(1_449_000), "1.4 MB");
+        assert_eq!(memory_text(4_200), "5 kB");
     }
 
     #[test]
@@ -215,9 +215,9 @@ mod tests {
         let (descent, words) = (made(FormName::Descent), made(FormName::Words));
         assert_eq!(describe(&[]), None);
         assert_eq!(describe(&[&descent]), Some(descent.to_string()));
-        let twice = memory(2 * descent.bytes());
+        let twice = memory_text(2 * descent.bytes());
         assert_eq!(describe(&[&descent, &descent]), Some(format!("2 ensembles: descent; {twice}")));
-        let both = memory(descent.bytes() + words.bytes());
+        let both = memory_text(descent.bytes() + words.bytes());
         assert_eq!(describe(&[&descent, &words]), Some(format!("2 ensembles: descent, words; {both}")));
     }
 

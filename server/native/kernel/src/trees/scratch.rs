@@ -26,6 +26,11 @@ impl Scratch {
         &mut self.lines[..count]
     }
 
+    /// The bytes that it holds.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(&self.lines[..])
+    }
+
     /// Overwrites what calls have left in it, which no call may rely on.
     #[cfg(test)]
     pub(crate) fn overwrite(&mut self) {

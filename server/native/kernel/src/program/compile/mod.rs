@@ -7,6 +7,7 @@ mod inputs;
 mod moving;
 mod row_wise;
 mod trees;
+pub(crate) use trees::named;
 #[cfg(test)]
 pub(super) use trees::trees_of;
 mod view;

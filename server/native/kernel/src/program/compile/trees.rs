@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use crate::program::Unsupported;
 use crate::program::compile::view::Cell;
 use crate::program::compile::{Compiler, Value, unsupported};
-use crate::program::onnx::{Data, Node};
+use crate::program::onnx::{DOUBLE, Data, Model, Node};
 use crate::program::plan::{Action, Kind};
 use crate::trees::ensemble::{Child, Ensemble, Split, Test, Tree, Vectors};
 use crate::trees::{Processor, Real, Trees};
@@ -50,7 +50,7 @@ impl Compiler<'_> {
             return unsupported("the graph has too many ensembles of trees");
         }
         self.count(of.width())?;
-        let mut ensemble = Nodes::read(node, real)?.ensemble(real, of.width())?;
+        let (mut ensemble, _) = Nodes::read(node, real)?.ensemble(real, of.width(), |_, _| true)?;
         let (targets, count, kind) = (ensemble.base.len(), ensemble.trees.len(), of.kind);
         let mut cells = of.cells.to_vec();
         // Doubles that were floats are read as floats: the trees decide alike.
@@ -80,6 +80,47 @@ impl Compiler<'_> {
         };
         cells.iter().map(before).collect()
     }
+}
+
+/// The numbers of a tree's splits among the nodes of the operator, and of its leaves among the leaves.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Origins {
+    pub splits: Vec<u32>,
+    pub leaves: Vec<u32>,
+}
+
+/// The ensemble of the node whose output has this name, over rows of `features` values, and the origins of its trees,
+/// whose covers are one number for each node and for each leaf. Copies of a tree become one where their covers are the
+/// same: trees that a library fitted one by one may be alike in all but that.
+///
+/// # Errors
+/// `Unsupported`: the model has no such node, or the node does not run here, or has another number of nodes or leaves.
+pub(crate) fn named(
+    model: &[u8],
+    output: &str,
+    features: usize,
+    [of_nodes, of_leaves]: [&[f64]; 2],
+) -> Result<(Ensemble, Vec<Origins>), Unsupported> {
+    let model = Model::read(model)?;
+    let is_named = |node: &&Node<'_>| {
+        (node.domain, node.operator) == ("ai.onnx.ml", "TreeEnsemble")
+            && node.outputs.first() == Some(&output)
+    };
+    let Some(node) = model.nodes.iter().find(is_named) else {
+        return unsupported(format!("no trees have the output {output}"));
+    };
+    let splits = node.tensor("nodes_splits")?.map(|tensor| tensor.element);
+    let real = if splits == Some(DOUBLE) { Real::F64 } else { Real::F32 };
+    let nodes = Nodes::read(node, real)?;
+    if (nodes.features.len(), nodes.leaf_values.len()) != (of_nodes.len(), of_leaves.len()) {
+        return unsupported("the trees have another number of nodes or leaves than of covers");
+    }
+    let alike = |covers: &[f64], one: &[u32], other: &[u32]| {
+        one.iter().zip(other).all(|(one, other)| covers[*one as usize] == covers[*other as usize])
+    };
+    nodes.ensemble(real, features, |one, other| {
+        alike(of_nodes, &one.splits, &other.splits) && alike(of_leaves, &one.leaves, &other.leaves)
+    })
 }
 
 /// The attributes of the operator.
@@ -176,13 +217,21 @@ impl Nodes {
         Ok(read)
     }
 
-    fn ensemble(self, real: Real, features: usize) -> Result<Ensemble, Unsupported> {
+    /// The ensemble, and for each of its trees the origins of the first of its copies. `is_same` is asked about the
+    /// origins of two copies before they become one tree.
+    fn ensemble(
+        self,
+        real: Real,
+        features: usize,
+        is_same: impl Fn(&Origins, &Origins) -> bool,
+    ) -> Result<(Ensemble, Vec<Origins>), Unsupported> {
         let mut base = vec![0.0; self.targets];
         let mut trees: Vec<(Tree, Vec<Entries>)> = Vec::new();
+        let mut origins: Vec<Origins> = Vec::new();
         // A node of a second tree is the same node, so there are as many at most as nodes.
         let mut reached = vec![false; self.features.len()];
         for root in &self.roots {
-            let (tree, leaves) = self.tree(*root, &mut reached)?;
+            let (tree, leaves, from) = self.tree(*root, &mut reached)?;
             if tree.splits.is_empty() && trees.is_empty() {
                 let (target, value) = leaves[0][0];
                 let sum = &mut base[target as usize];
@@ -192,13 +241,18 @@ impl Nodes {
                 };
                 continue;
             }
-            match trees.last_mut() {
-                Some((before, entries)) if is_copy(before, entries, &tree, &leaves) => {
+            match trees.last_mut().zip(origins.last()) {
+                Some(((before, entries), first))
+                    if is_copy(before, entries, &tree, &leaves) && is_same(first, &from) =>
+                {
                     for (entries, own) in entries.iter_mut().zip(leaves) {
                         entries.extend(own);
                     }
                 }
-                _ => trees.push((tree, leaves)),
+                _ => {
+                    trees.push((tree, leaves));
+                    origins.push(from);
+                }
             }
         }
         let mut vectors = Vectors::default();
@@ -214,13 +268,13 @@ impl Nodes {
         let trees = trees.collect();
         let ensemble = Ensemble { input: real, sum: real, features, base, trees, vectors };
         ensemble.check().map_err(Unsupported)?;
-        Ok(ensemble)
+        Ok((ensemble, origins))
     }
 
-    /// A tree, and what each of its leaves adds to which target. Splits are in the order of a walk that goes to
-    /// `on_true` first, so that copies are alike.
-    fn tree(&self, root: usize, reached: &mut [bool]) -> Result<(Tree, Vec<Entries>), Unsupported> {
-        let (mut tree, mut leaves) = (Tree::default(), Vec::new());
+    /// A tree, what each of its leaves adds to which target, and the tree's origins. Splits are in the order of a walk
+    /// that goes to `on_true` first, so that copies are alike.
+    fn tree(&self, root: usize, reached: &mut [bool]) -> Result<(Tree, Vec<Entries>, Origins), Unsupported> {
+        let (mut tree, mut leaves, mut origins) = (Tree::default(), Vec::new(), Origins::default());
         let both = |node: usize| match (self.on_true.get(node), self.on_false.get(node)) {
             (Some(on_true), Some(on_false)) => Ok((*on_true, *on_false)),
             _ => unsupported("trees lead to a node that there is not"),
@@ -232,13 +286,15 @@ impl Nodes {
         // A tree of one leaf is a node with that leaf on both sides.
         let (on_true, on_false) = both(root)?;
         if on_true.0 && on_true == on_false {
-            return Ok((tree, vec![leaf(on_true.1)?]));
+            origins.leaves.push(on_true.1 as u32);
+            return Ok((tree, vec![leaf(on_true.1)?], origins));
         }
         // Nodes and leaves to visit, each with the split that leads there.
         let mut open: Vec<(Branch, Option<(usize, bool)>)> = vec![((false, root), None)];
         while let Some(((is_leaf, at), parent)) = open.pop() {
             let child = if is_leaf {
                 leaves.push(leaf(at)?);
+                origins.leaves.push(at as u32);
                 Child::Leaf((leaves.len() - 1) as u32)
             } else {
                 let (on_true, on_false) = both(at)?;
@@ -247,6 +303,7 @@ impl Nodes {
                 }
                 let Asked { test, swapped } = &self.tests[at];
                 let split = tree.splits.len();
+                origins.splits.push(at as u32);
                 tree.splits.push(Split {
                     feature: self.features[at],
                     test: test.clone(),
@@ -264,7 +321,7 @@ impl Nodes {
             }
         }
         tree.leaves = vec![0; leaves.len()];
-        Ok((tree, leaves))
+        Ok((tree, leaves, origins))
     }
 }
 
@@ -333,5 +390,5 @@ fn modes(node: &Node<'_>) -> Result<Vec<i64>, Unsupported> {
 pub(in crate::program) fn trees_of(model: &[u8]) -> Ensemble {
     let model = crate::program::onnx::Model::read(model).unwrap();
     let node = model.nodes.iter().find(|node| node.operator == "TreeEnsemble").unwrap();
-    Nodes::read(node, Real::F32).unwrap().ensemble(Real::F32, 2).unwrap()
+    Nodes::read(node, Real::F32).unwrap().ensemble(Real::F32, 2, |_, _| true).unwrap().0
 }

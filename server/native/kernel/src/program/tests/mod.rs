@@ -1,4 +1,5 @@
 mod blocks;
+mod contributions;
 mod hostile;
 mod joining;
 mod operators;

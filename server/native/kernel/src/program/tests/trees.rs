@@ -10,7 +10,7 @@ const DOUBLE: i64 = 11;
 
 /// Trees in the form of ONNX.
 #[derive(Debug, Clone, Default)]
-struct Trees {
+pub(super) struct Trees {
     targets: i64,
     roots: Vec<i64>,
     features: Vec<i64>,
@@ -27,7 +27,7 @@ struct Trees {
 }
 
 impl Trees {
-    fn new(targets: i64) -> Self {
+    pub(super) fn new(targets: i64) -> Self {
         Self { targets, ..Self::default() }
     }
 
@@ -50,7 +50,7 @@ impl Trees {
     }
 
     /// A tree of one leaf.
-    fn start(mut self, target: i64, value: f64) -> Self {
+    pub(super) fn start(mut self, target: i64, value: f64) -> Self {
         let (node, leaf) = (self.node(0, 0, 0.0, false), self.leaf(target, value));
         (self.on_true[node], self.on_false[node]) = (leaf, leaf);
         (self.true_leaves[node], self.false_leaves[node]) = (1, 1);
@@ -59,7 +59,7 @@ impl Trees {
     }
 
     /// A tree of one split, and what its two leaves add.
-    fn stump(
+    pub(super) fn stump(
         mut self,
         feature: i64,
         (mode, threshold, missing_true): (u8, f64, bool),
@@ -106,7 +106,7 @@ impl Trees {
         attributes
     }
 
-    fn graph(&self, element: i64, width: usize) -> Graph {
+    pub(super) fn graph(&self, element: i64, width: usize) -> Graph {
         Graph::over(element, width)
             .node_with("TreeEnsemble", "x", "y", &self.attributes(element == DOUBLE))
             .output("y", element, self.targets as usize)

@@ -1,5 +1,7 @@
 //! The border to Python: the module `scorewire_kernel`.
 
+mod contributions;
+
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::buffer::{Element, PyBuffer};
@@ -240,5 +242,6 @@ fn scorewire_kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("FORMS", PyTuple::new(py, FormName::ALL.map(|form| form.to_string()))?)?;
     module.add("UnsupportedError", py.get_type::<UnsupportedError>())?;
+    module.add_class::<contributions::Contributions>()?;
     module.add_class::<Program>()
 }
