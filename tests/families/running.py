@@ -45,7 +45,8 @@ class Outcome:
     """The outcome of the export of a family.
 
     `differing` is the number of sample rows that the bundle on disk scores differently
-    from the model, compared here and not by the parity gate.
+    from the model, compared here and not by the parity gate. `links` are the links of the
+    explained outputs, and `unexplained` the reasons why others are not explained.
     """
 
     exported: bool
@@ -54,6 +55,8 @@ class Outcome:
     worst_share: float = 0.0
     seconds: float = 0.0
     reason: str = ""
+    links: tuple[str, ...] = ()
+    unexplained: tuple[str, ...] = ()
 
 
 def run(family: Family, data: Data, output_dir: Path, size: int) -> Outcome:
@@ -77,6 +80,8 @@ def run(family: Family, data: Data, output_dir: Path, size: int) -> Outcome:
         differing=_count_differing(model, frame, exported.path),
         worst_share=exported.parity.worst_share_of_tolerance,
         seconds=time.perf_counter() - begin,
+        links=tuple(dict.fromkeys(output.link for output in exported.explanation.outputs)),
+        unexplained=tuple(dict.fromkeys(each.reason for each in exported.explanation.unexplained)),
     )
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from google.protobuf import json_format
+from google.protobuf.message import DecodeError
 
 from scorewire_contract.schema import InvalidNameError, Version, check_model_name, fingerprint
 from scorewire_proto.bundle.v1 import manifest_pb2
@@ -30,6 +31,8 @@ MANIFEST = "manifest.json"
 GRAPH = "model.onnx"
 GOLDEN = "golden.json"
 TYPED_SCHEMA = "schema.proto"
+EXPLANATION = "explanation.pb"
+EXPLANATION_GRAPH = "explanation.onnx"
 MAX_MANIFEST_BYTES = 64 << 20
 MAX_FILE_BYTES = 2 << 30
 MAX_FILES = 64
@@ -37,6 +40,8 @@ MAX_FILES = 64
 MAX_NAME_BYTES = 1000
 MAX_DESCRIPTION_CHARACTERS = 100_000
 
+# The files that a server reads, beside the manifest.
+_READ = frozenset({GRAPH, GOLDEN, EXPLANATION, EXPLANATION_GRAPH})
 # What each format can express and the one before it cannot.
 _ADDITIONS = {2: "counts of words", 3: "names of fields", 4: "claim of equal bits"}
 _OUTPUT_KINDS = set(schema_pb2.OutputKind.values()) - {schema_pb2.OUTPUT_KIND_UNSPECIFIED}
@@ -54,7 +59,8 @@ class Bundle:
 
     `digest` is the SHA-256 of its manifest file. The manifest has the SHA-256 of
     every other file, so two bundles with the same digest are identical. It is
-    empty if the bundle was not read from a folder.
+    empty if the bundle was not read from a folder. `explanation` is None in bundles of
+    earlier releases; `explanation_graph` is empty if no output is explained.
     """
 
     path: Path
@@ -62,6 +68,8 @@ class Bundle:
     graph: bytes
     golden: manifest_pb2.Golden
     digest: str = ""
+    explanation: manifest_pb2.Explanation | None = None
+    explanation_graph: bytes = b""
 
     @property
     def model(self) -> str:
@@ -103,13 +111,21 @@ def read_bundle(path: Path, digest: str = "") -> Bundle:
         content = _read(path / file.name, MAX_FILE_BYTES)
         if len(content) != file.size_bytes or hashlib.sha256(content).hexdigest() != file.sha256:
             raise BundleError(f"{file.name} differs from its checksum in the manifest")
-        if file.name in (GRAPH, GOLDEN):
+        if file.name in _READ:
             contents[file.name] = content
     for name in (GRAPH, GOLDEN):
         if name not in contents:
             raise BundleError(f"the manifest does not list {name}")
     golden = _parse(contents[GOLDEN], manifest_pb2.Golden(), GOLDEN)
-    return Bundle(path=path, manifest=manifest, graph=contents[GRAPH], golden=golden, digest=found)
+    return Bundle(
+        path=path,
+        manifest=manifest,
+        graph=contents[GRAPH],
+        golden=golden,
+        digest=found,
+        explanation=_explanation(contents, manifest),
+        explanation_graph=contents.get(EXPLANATION_GRAPH, b""),
+    )
 
 
 def read_manifest(path: Path) -> manifest_pb2.Manifest:
@@ -168,6 +184,50 @@ def write_bundle(output_dir: Path, manifest: manifest_pb2.Manifest, files: Mappi
 def to_json(message: manifest_pb2.Golden) -> bytes:
     """Serialize the message to the JSON form of protobuf, in UTF-8."""
     return json_format.MessageToJson(message, indent=None, ensure_ascii=False).encode("utf-8")
+
+
+def _explanation(
+    contents: Mapping[str, bytes], manifest: manifest_pb2.Manifest
+) -> manifest_pb2.Explanation | None:
+    """The explanation of a bundle, checked against its manifest; None if the bundle has none."""
+    if EXPLANATION not in contents:
+        if EXPLANATION_GRAPH in contents:
+            raise BundleError(f"{EXPLANATION_GRAPH} is there without {EXPLANATION}")
+        return None
+    try:
+        explanation = manifest_pb2.Explanation.FromString(contents[EXPLANATION])
+    except DecodeError:
+        raise BundleError(f"{EXPLANATION} does not fit the format") from None
+    if bool(explanation.outputs) != (EXPLANATION_GRAPH in contents):
+        raise BundleError(f"{EXPLANATION} explains outputs only together with {EXPLANATION_GRAPH}")
+    outputs = {output.name: output for output in manifest.schema.outputs}
+    named = [each.output for each in explanation.outputs]
+    named += [each.output for each in explanation.unexplained]
+    if len(set(named)) != len(named) or not set(named) <= outputs.keys():
+        raise BundleError(f"{EXPLANATION} names an output twice, or one that the schema does not have")
+    for output in explanation.outputs:
+        _check_explained(output, outputs[output.output], len(manifest.schema.features))
+    return explanation
+
+
+def _check_explained(
+    output: manifest_pb2.ExplainedOutput, declared: schema_pb2.OutputSchema, features: int
+) -> None:
+    """Check how an output is explained against the schema's output and the number of features."""
+    if not output.constants or len(output.labels) not in (0, len(output.constants)):
+        raise BundleError(f"{EXPLANATION} has no margins for {output.output!r}, or not one for each label")
+    if len(output.constants) > declared.width or not set(output.labels) <= set(declared.class_labels):
+        raise BundleError(f"{EXPLANATION} has more margins than {output.output!r}, or other classes")
+    if not output.trees and not output.linear:
+        raise BundleError(f"{EXPLANATION} explains {output.output!r} by nothing")
+    # It is in every typed prediction.
+    if len(output.link.encode()) > MAX_NAME_BYTES:
+        raise BundleError(f"{EXPLANATION} has a link of more than {MAX_NAME_BYTES} bytes")
+    for term in output.trees:
+        if term.first_margin >= len(output.constants) or any(each > features for each in term.features):
+            raise BundleError(f"{EXPLANATION} names a margin or a feature that there is not")
+    if any(each >= features for term in output.linear for each in term.features):
+        raise BundleError(f"{EXPLANATION} names a feature that there is not")
 
 
 def _read_manifest(path: Path) -> bytes:

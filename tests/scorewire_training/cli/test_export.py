@@ -58,6 +58,7 @@ def test_export_writes_a_bundle_and_says_what_it_compared(files: Path, tmp_path:
     assert manifest.description == "Tells."
     assert "Left out, since the model does not know them: id" in result.output
     assert f"{manifest.parity.rows_compared:,}" in result.output
+    assert "explains probabilities (sigmoid) in 1 column\n" in result.output
     assert "scorewire serve" in result.output
 
 

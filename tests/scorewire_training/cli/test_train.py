@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -39,6 +40,7 @@ def test_repurchase_trains_from_a_csv_file_and_says_what_comes_next(tmp_path: Pa
     row = next(line for line in result.output.splitlines() if line.startswith("│ auc "))
     assert f"{manifest.metrics['auc']:.3f}" in row
     assert f"recency {manifest.metrics['auc_recency_baseline']:.3f}, frequency" in row
+    assert re.search(r"^explains probabilities \(\w+\) in \d+ columns$", result.output, re.MULTILINE)
     assert f"scorewire serve --models {models}" in result.output
     # How the table is read is told before the long work, with values; the card has no value of the table.
     assert "  times         ISO 8601 (like '" in result.stderr
@@ -57,6 +59,7 @@ def test_game_revenue_trains_from_a_parquet_file(tmp_path: Path) -> None:
     assert f"constant {format_value(metrics['mae_ordinary_constant_baseline'], '$')}" in row
     row = next(line for line in result.output.splitlines() if line.startswith("│ mae "))
     assert row.count("constant") == 1
+    assert "\ndoes not explain value: " in result.output
     assert "│ duplicates " in result.output
     assert ", chosen " in result.output
     for name in ("report.html", "model_card.md"):
@@ -221,6 +224,12 @@ def test_programs_get_progress_and_result_as_json(tmp_path: Path) -> None:
         "name": "duplicates", "reason": "the same user again", "rows_taken": 0, "rows_left": 1_000,
     }  # fmt: skip
     assert [candidate["chosen"] for candidate in result["candidates"]].count(True) == 1
+    explanation = read_bundle(tmp_path / result["bundle"]).explanation
+    assert explanation is not None
+    assert [told["output"] for told in result["explanations"]] == ["value"]
+    assert [told["reason"] for told in result["explanations"]] == [
+        each.reason for each in explanation.unexplained
+    ]
     assert result["commands"][0].startswith("scorewire train features --model game-revenue --data users.csv")
     assert result["private_files"] == []
 

@@ -14,6 +14,7 @@ from scorewire_training.cli.verify import describe_tolerances, verify_bundle
 from scorewire_training.config import DEFAULT_STORE
 from scorewire_training.errors import TrainingError
 from scorewire_training.export import ExportedBundle, ExportError, export_bundle
+from scorewire_training.export.explanation import describe_explanation
 from scorewire_training.export.onnx_file import export_onnx, read_arrays
 from scorewire_training.export.saved_models.categories import read_categories
 from scorewire_training.export.saved_models.model_file import read_model
@@ -199,6 +200,8 @@ def export(
     for note in notes:
         console.print(note, markup=False, highlight=False, soft_wrap=True)
     console.print(_describe(exported))
+    for line in describe_explanation(exported.explanation, len(exported.manifest.schema.features)):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(f"Next: scorewire serve --models {output_dir}", markup=False, soft_wrap=True)
 
 

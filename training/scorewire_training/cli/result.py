@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def describe_training(trained: TrainedModel, config: TrainingConfig) -> dict[str
         "description": result.description,
         "bundle": str(trained.export.path),
         "rows_compared": trained.export.parity.rows_compared,
+        "explanations": _describe_explanation(trained.export.explanation),
         "private_files": [str(path) for path in trained.private_files],
         "cleaning": describe_steps(result.steps),
         "loss": result.loss_name,
@@ -43,6 +45,15 @@ def describe_training(trained: TrainedModel, config: TrainingConfig) -> dict[str
         "mlflow": trained.registered.uri if trained.registered is not None else None,
         "commands": list(scoring_commands(result, config)),
     }
+
+
+def _describe_explanation(explanation: manifest_pb2.Explanation) -> list[dict[str, Any]]:
+    """Each output of numbers with its link function, or with the reason why it is not explained."""
+    explained = [{"output": each.output, "link": each.link, "reason": None} for each in explanation.outputs]
+    others = [
+        {"output": each.output, "link": None, "reason": each.reason} for each in explanation.unexplained
+    ]
+    return explained + others
 
 
 def describe_steps(steps: Sequence[CleaningStep]) -> list[dict[str, Any]]:

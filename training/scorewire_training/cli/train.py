@@ -214,6 +214,7 @@ def _train(config: TrainingConfig, *, as_json: bool) -> TrainedModel:
 
 
 def _print(console: Console, trained: TrainedModel, config: TrainingConfig) -> None:
+    from scorewire_training.export.explanation import describe_explanation  # noqa: PLC0415 - as above
     from scorewire_training.output.publishing import MODEL_CARD, REPORT  # noqa: PLC0415 - as above
     from scorewire_training.output.scoring_commands import scoring_commands  # noqa: PLC0415 - as above
 
@@ -225,6 +226,7 @@ def _print(console: Console, trained: TrainedModel, config: TrainingConfig) -> N
         f"look:   {bundle / REPORT}",
         f"read:   {bundle / MODEL_CARD}",
     ]
+    lines += describe_explanation(trained.export.explanation, len(trained.export.manifest.schema.features))
     lines += [
         f"private: {path} has the ids of customers; it is not in the bundle, and no server needs it"
         for path in trained.private_files

@@ -19,11 +19,12 @@ from scorewire_training.export.typed_schema import render_typed_schema
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ExportedBundle:
-    """A bundle on disk: its folder, the report of the parity gate, and its manifest."""
+    """A bundle on disk: its folder, the report of the parity gate, its manifest and its explanation."""
 
     path: Path
     parity: ParityReport
     manifest: manifest_pb2.Manifest
+    explanation: manifest_pb2.Explanation
 
     def __repr__(self) -> str:
         """One line: a notebook shows it, and the manifest has thousands."""
@@ -41,6 +42,9 @@ def write_files(
     graph: bytes,
     golden: manifest_pb2.Golden,
     further: Mapping[str, bytes] | None = None,
+    *,
+    explanation: manifest_pb2.Explanation,
+    explanation_graph: bytes = b"",
 ) -> Path:
     """Write the files of a bundle and further files; returns the bundle's folder.
 
@@ -52,7 +56,10 @@ def write_files(
         bundles.GRAPH: graph,
         bundles.GOLDEN: bundles.to_json(golden),
         bundles.TYPED_SCHEMA: render_typed_schema(manifest),
+        bundles.EXPLANATION: explanation.SerializeToString(deterministic=True),
     }
+    if explanation_graph:
+        own[bundles.EXPLANATION_GRAPH] = explanation_graph
     if taken := sorted(own.keys() & (further or {}).keys()):
         raise ExportError(f"{taken[0]} is a bundle's own file: give yours another name")
     files = {**own, **(further or {})}

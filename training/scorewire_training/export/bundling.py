@@ -18,13 +18,20 @@ from scorewire_contract.scoring import Scorer, score_golden
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_training.export.bundle_writing import ExportedBundle, check_metrics, check_target, write_files
 from scorewire_training.export.errors import ExportError
+from scorewire_training.export.explanation import FrameExplainer, explain_model, prove_explanation
 from scorewire_training.export.frames import FrameCodec
 from scorewire_training.export.kernel import open_in_kernel
-from scorewire_training.export.lowering import lower
-from scorewire_training.export.parity.comparison import score_both_sides
+from scorewire_training.export.lowering import LoweredModel, lower
+from scorewire_training.export.parity.comparison import Comparison, score_both_sides
 from scorewire_training.export.parity.exactness import compare_kernel, in_runs_of_any_size
 from scorewire_training.export.parity.fitted_model import FittedModel, FittedScores
-from scorewire_training.export.parity.gate import checked_shapes, compare, score_once
+from scorewire_training.export.parity.gate import (
+    BundleScores,
+    ParityReport,
+    checked_shapes,
+    compare,
+    score_once,
+)
 from scorewire_training.export.parity.golden import pick_golden
 from scorewire_training.export.parity.hard_rows import MAX_CELLS
 from scorewire_training.export.parity.input_limits import InputLimitSearch
@@ -32,7 +39,7 @@ from scorewire_training.export.provenance import build_provenance
 from scorewire_training.export.runtime import open_graph
 from scorewire_training.export.sample_frame import as_table, to_frame
 from scorewire_training.export.schema import build_schema
-from scorewire_training.export.tolerance import Tolerances, choose_tolerances
+from scorewire_training.export.tolerance import Tolerance, Tolerances, choose_tolerances
 from scorewire_training.export.trees.xgboost_missing import with_missing
 from scorewire_training.export.typed_schema import assign_compatible_fields
 
@@ -54,7 +61,7 @@ def export_bundle(
     description: str = "",
     metrics: Mapping[str, float] | None = None,
     feature_descriptions: Mapping[str, str] | None = None,
-    files: Mapping[str, bytes] | None = None,
+    files: Mapping[str, bytes] | Callable[[FrameExplainer], Mapping[str, bytes]] | None = None,
     tolerance: Tolerances = None,
     missing: float | None = None,
     progress: Callable[[str], None] | None = None,
@@ -79,7 +86,8 @@ def export_bundle(
         metrics: finite numbers measured on held-out data, by name.
         feature_descriptions: what each feature means, for people, by feature.
         files: further files of the bundle by name, such as a report; servers do not
-            read them.
+            read them. A function makes them once all proofs are done, and may explain
+            rows in them.
         tolerance: how much scores may differ from the fitted model's, instead of the
             default of the parity gate; one for all outputs, or one for each output by
             name. The bundle records it.
@@ -135,13 +143,9 @@ def export_bundle(
     assign_compatible_fields(manifest, Path(output_dir))
     manifest.coding.CopyFrom(lowered.coding)
     graph = lowered.graph.SerializeToString(deterministic=True)
-    if len(graph) > _LARGE_GRAPH_BYTES:
-        warnings.warn(
-            f"the graph has {len(graph) / 1e6:,.0f} MB: a server needs about "
-            f"{len(graph) * _BYTES_TO_LOAD / 1e9:.1f} GB of memory to load it; fewer or shallower trees need"
-            " less",
-            stacklevel=2,
-        )
+    _warn_if_large(graph)
+    report_stage("Finding how outputs follow from columns")
+    explained = explain_model(lowered, manifest, graph, rows.take(compared))
     # Frees a second copy of a large graph.
     lowered = replace(lowered, graph=onnx.ModelProto())
     run = checked_shapes(open_graph(graph), lowered.outputs)
@@ -160,26 +164,22 @@ def export_bundle(
         tolerances=tolerances,
         report_stage=report_stage,
     )
-    report_stage("Comparing the graph with the fitted model")
-    parity = compare(comparison.compared, comparison.fitted, comparison.bundle, lowered.outputs, tolerances)
-    scored = [comparison.bundle]
-    in_kernel = open_in_kernel(graph)
-    if in_kernel is not None:
-        report_stage("Comparing the kernel with the fitted model")
-        in_kernel = checked_shapes(in_runs_of_any_size(in_kernel), lowered.outputs)
-        scored.append(
-            score_once(Scorer(manifest.schema, manifest.coding, in_kernel), comparison.compared.rows)
-        )
-        parity = compare_kernel(
-            parity,
-            comparison.compared,
-            comparison.fitted,
-            scored[-1],
-            lowered.outputs,
-            tolerances=tolerances,
-            compares_bits=lowered.is_exact,
-        )
+    parity, scored = _compare(
+        graph, manifest, lowered, comparison, tolerances=tolerances, report_stage=report_stage
+    )
+    report_stage("Comparing contributions of columns with the library's")
+    prove_explanation(
+        explained,
+        manifest,
+        comparison,
+        lowered.outputs,
+        model=model,
+        codec=codec,
+        tolerances=tolerances,
+    )
 
+    if callable(files):
+        files = files(FrameExplainer(explained, manifest, codec))
     report_stage("Writing the bundle")
     manifest.metrics.update(metrics or {})
     manifest.provenance.CopyFrom(build_provenance(lowered.family, lowered.features, rows))
@@ -188,9 +188,57 @@ def export_bundle(
     golden = pick_golden(comparison.compared, comparison.fitted, scored, lowered.outputs, parity)
     golden.expected.model, golden.expected.version = name, version
     score_golden(bundles.Bundle(target, manifest, graph, golden), run)
-    return ExportedBundle(
-        path=write_files(Path(output_dir), manifest, graph, golden, files), parity=parity, manifest=manifest
+    path = write_files(
+        Path(output_dir),
+        manifest,
+        graph,
+        golden,
+        files,
+        explanation=explained.message,
+        explanation_graph=explained.graph,
     )
+    return ExportedBundle(path=path, parity=parity, manifest=manifest, explanation=explained.message)
+
+
+def _compare(
+    graph: bytes,
+    manifest: manifest_pb2.Manifest,
+    lowered: LoweredModel,
+    comparison: Comparison,
+    *,
+    tolerances: Mapping[str, Tolerance],
+    report_stage: Callable[[str], None],
+) -> tuple[ParityReport, list[BundleScores]]:
+    """Compare the bundle with the fitted model; returns its scores by each way to run the graph, too."""
+    compared, fitted, outputs = comparison.compared, comparison.fitted, lowered.outputs
+    report_stage("Comparing the graph with the fitted model")
+    parity = compare(compared, fitted, comparison.bundle, outputs, tolerances)
+    in_kernel = open_in_kernel(graph)
+    if in_kernel is None:
+        return parity, [comparison.bundle]
+    report_stage("Comparing the kernel with the fitted model")
+    run = checked_shapes(in_runs_of_any_size(in_kernel), outputs)
+    scores = score_once(Scorer(manifest.schema, manifest.coding, run), compared.rows)
+    parity = compare_kernel(
+        parity,
+        compared,
+        fitted,
+        scores,
+        outputs,
+        tolerances=tolerances,
+        compares_bits=lowered.is_exact,
+    )
+    return parity, [comparison.bundle, scores]
+
+
+def _warn_if_large(graph: bytes) -> None:
+    if len(graph) > _LARGE_GRAPH_BYTES:
+        warnings.warn(
+            f"the graph has {len(graph) / 1e6:,.0f} MB: a server needs about "
+            f"{len(graph) * _BYTES_TO_LOAD / 1e9:.1f} GB of memory to load it; fewer or shallower trees need"
+            " less",
+            stacklevel=3,
+        )
 
 
 def _choose_rows(row_count: int, most: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:

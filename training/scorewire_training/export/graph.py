@@ -11,6 +11,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from scorewire_training.export.margins import Margin
+
 # The newest operator set that every supported runtime has. The IR version is older
 # than the one that onnx writes by default.
 OPSET = 17
@@ -32,6 +34,9 @@ class ModelOutput:
         width: the values of a row.
         class_labels: the classes, for probabilities and a class.
         target: which label of a multilabel classifier the output is about, from 0.
+        margin: the margins that the output is a function of; None if there are none, and
+            for a class.
+        without_margin: why an output that is not a class has no margins; else "".
     """
 
     name: str
@@ -40,10 +45,20 @@ class ModelOutput:
     width: int
     class_labels: tuple[str, ...] = ()
     target: int = 0
+    margin: Margin | None = None
+    without_margin: str = ""
 
     def of_target(self, target: int) -> ModelOutput:
         """The same output for one label of a multilabel classifier; the label's number ends its name."""
         return replace(self, name=f"{self.name}_{target}", target=target)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Covers:
+    """The weights of the training rows that reached the nodes and leaves of a TreeEnsemble, in its order."""
+
+    nodes: NDArray[np.float64]
+    leaves: NDArray[np.float64]
 
 
 @dataclass(slots=True)
@@ -51,10 +66,12 @@ class Graph:
     """Nodes and constants in the order in which they were added.
 
     `ml_opset` is the version of the ai.onnx.ml operators: 3 has the
-    TreeEnsembleRegressor, 5 the TreeEnsemble.
+    TreeEnsembleRegressor, 5 the TreeEnsemble. `covers` has the covers of each
+    TreeEnsemble whose library tells them, by the name of its output.
     """
 
     ml_opset: int = 3
+    covers: dict[str, Covers] = field(default_factory=dict)
     _nodes: list[onnx.NodeProto] = field(default_factory=list)
     _constants: dict[str, onnx.TensorProto] = field(default_factory=dict)
     _inputs: list[onnx.ValueInfoProto] = field(default_factory=list)

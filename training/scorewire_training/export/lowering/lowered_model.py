@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.errors import UnsupportedModelError
-from scorewire_training.export.graph import ModelOutput
+from scorewire_training.export.graph import Covers, ModelOutput
 from scorewire_training.export.lowering.exact_inputs import has_exact_inputs
 from scorewire_training.export.lowering.graph_builder import GraphBuilder
 from scorewire_training.export.lowering.registry import lower_model
@@ -51,6 +51,7 @@ class LoweredModel:
         is_exact: whether it has trees, whose inputs are computed without rounding that
             differs by library, and the arithmetic of the model's library is known, so
             that the kernel gives the fitted model's own bits.
+        covers: by the output of a TreeEnsemble, the covers that its library tells.
     """
 
     graph: onnx.ModelProto
@@ -66,6 +67,7 @@ class LoweredModel:
     domains: Mapping[str, tuple[float, float]]
     only_near: bool
     is_exact: bool
+    covers: Mapping[str, Covers]
 
 
 def lower(model: object, sample: pd.DataFrame) -> LoweredModel:
@@ -115,4 +117,5 @@ def lower(model: object, sample: pd.DataFrame) -> LoweredModel:
         domains=domains(builder),
         only_near=builder.only_near,
         is_exact=prediction.is_exact and has_exact_inputs(graph.graph),
+        covers=builder.graph.covers,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.graph import ModelOutput
 from scorewire_training.export.lowering.arithmetic import take_column
 from scorewire_training.export.lowering.graph_builder import GraphBuilder
+from scorewire_training.export.margins import Margin, margin_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +26,9 @@ class PredictionTensors:
     decision_function. A multilabel classifier has `labels`, a prediction for each
     label, in double. `is_exact` tells whether the kernel computes the outputs from
     the model's inputs with the bits of the model's library.
+
+    `margin` has the margins of the value or of the probabilities; without them,
+    `without_margin` may say why.
     """
 
     family: str
@@ -36,6 +41,8 @@ class PredictionTensors:
     decision: str | None = None
     labels: tuple[PredictionTensors, ...] = ()
     is_exact: bool = False
+    margin: Margin | None = None
+    without_margin: str = ""
 
     @property
     def outputs(self) -> tuple[ModelOutput, ...]:
@@ -43,10 +50,18 @@ class PredictionTensors:
         result = [
             output.of_target(target) for target, label in enumerate(self.labels) for output in label.outputs
         ]
+        why = self.without_margin or f"{self.family} is neither a sum of trees nor linear"
+        if self.margin is not None:
+            why = ""
         if self.value is not None:
             result.append(
                 ModelOutput(
-                    name="value", kind=schema_pb2.OUTPUT_KIND_NUMBER, tensor=self.value, width=self.width
+                    name="value",
+                    kind=schema_pb2.OUTPUT_KIND_NUMBER,
+                    tensor=self.value,
+                    width=self.width,
+                    margin=self.margin,
+                    without_margin=why,
                 )
             )
         if self.probabilities is not None:
@@ -57,6 +72,8 @@ class PredictionTensors:
                     tensor=self.probabilities,
                     width=len(self.class_labels),
                     class_labels=self.class_labels,
+                    margin=self.margin,
+                    without_margin=why,
                 )
             )
         if self.label is not None:
@@ -72,6 +89,9 @@ class PredictionTensors:
         return tuple(result)
 
 
+# Why models that are made of models have no margins.
+AVERAGED_PROBABILITIES = "the probabilities of its members are averaged, each after a function of its own"
+AVERAGED_VALUES = "the values of its members are added up, each after a function of its own"
 # The classes of a label that was given as a column of zeros and ones.
 INDICATOR = ("0", "1")
 # The classes of outlier detectors, in the order of the label's index.
@@ -137,6 +157,19 @@ def as_double(builder: GraphBuilder, prediction: PredictionTensors, tensor: str 
     if prediction.element_type == TensorProto.DOUBLE:
         return tensor
     return builder.cast(tensor, TensorProto.DOUBLE)
+
+
+def sum_of_margins(members: Sequence[PredictionTensors], value: str, width: int) -> Margin | None:
+    """The margins of an affine function of what members predict; None if that is no margin itself.
+
+    Args:
+        members: the members.
+        value: the function's tensor, [rows, width].
+        width: its columns.
+    """
+    if any(member.margin is None or member.margin.link != "identity" for member in members):
+        return None
+    return margin_of(value, width)
 
 
 def family_of(model: object, members: list[PredictionTensors]) -> str:

@@ -138,7 +138,12 @@ def lower_model(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> P
         return prediction
     if hasattr(model, "transform") and not hasattr(model, "predict"):
         made = lower_step(builder, model, inputs)
-        return PredictionTensors(family=type(model).__name__, value=builder.tensor(made), width=made.width)
+        return PredictionTensors(
+            family=type(model).__name__,
+            value=builder.tensor(made),
+            width=made.width,
+            without_margin="its last step transforms columns, and predicts nothing",
+        )
     raise UnsupportedModelError(
         f"{type(model).__module__}.{type(model).__qualname__} has no faithful translation to ONNX",
         "use a model of XGBoost, LightGBM or scikit-learn that has one"

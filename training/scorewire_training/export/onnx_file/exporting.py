@@ -135,9 +135,9 @@ def export_onnx(
         output_tolerances=limits,
     )
     manifest.parity.CopyFrom(parity.to_message())
-    return ExportedBundle(
-        path=write_files(Path(output_dir), manifest, graph, golden), parity=parity, manifest=manifest
-    )
+    explanation = _without_explanation(manifest)
+    path = write_files(Path(output_dir), manifest, graph, golden, explanation=explanation)
+    return ExportedBundle(path=path, parity=parity, manifest=manifest, explanation=explanation)
 
 
 def read_arrays(path: Path, model_file: Path) -> dict[str, NDArray[Any]]:
@@ -314,6 +314,15 @@ def _are_shares(values: NDArray[Any]) -> bool:
 
 def _output_kind(kind: ElementKind) -> schema_pb2.OutputKind.ValueType:
     return schema_pb2.OUTPUT_KIND_TEXT if kind.dtype is np.object_ else schema_pb2.OUTPUT_KIND_NUMBER
+
+
+def _without_explanation(manifest: manifest_pb2.Manifest) -> manifest_pb2.Explanation:
+    """The explanation of a graph as it came: none, with the reason for each output of numbers."""
+    explanation = manifest_pb2.Explanation()
+    for output in manifest.schema.outputs:
+        if output.kind in (schema_pb2.OUTPUT_KIND_NUMBER, schema_pb2.OUTPUT_KIND_PROBABILITY):
+            explanation.unexplained.add(output=output.name, reason="an ONNX file tells no training rows")
+    return explanation
 
 
 def _golden(

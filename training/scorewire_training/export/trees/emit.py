@@ -2,12 +2,13 @@
 
 One TreeEnsemble (ai.onnx.ml 5) adds all trees in their order, in float or in double,
 as the library does. A base score becomes a first tree of one leaf, because starting
-from it rounds differently from adding it last.
+from it rounds differently from adding it last. The covers of the trees stay beside the
+graph, in the node's own order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from scorewire_proto.v1 import schema_pb2
-from scorewire_training.export.graph import ELEMENT_TYPES, ML_DOMAIN, Graph, ModelOutput
+from scorewire_training.export.graph import ELEMENT_TYPES, ML_DOMAIN, Covers, Graph, ModelOutput
 from scorewire_training.export.trees.ensemble import (
     LIGHTGBM_ZERO,
     Classes,
@@ -40,7 +41,13 @@ def emit_margin(graph: Graph, ensemble: Ensemble, x: str, input_type: str, featu
         x = graph.node("Cast", [x], to=ELEMENT_TYPES[ensemble.element_type])
     x = _prepare(graph, ensemble, x, feature_count, dtype)
     graph.ml_opset = ML_OPSET
-    margin = graph.node("TreeEnsemble", [x], domain=ML_DOMAIN, **_tree_ensemble_attributes(ensemble, dtype))
+    parts = _parts(ensemble)
+    margin = graph.node("TreeEnsemble", [x], domain=ML_DOMAIN, **_attributes(ensemble, parts, dtype))
+    if all(tree.cover is not None for tree in ensemble.trees):
+        graph.covers[margin] = Covers(
+            nodes=np.concatenate([part.node_covers for part in parts]),
+            leaves=np.concatenate([part.leaf_covers for part in parts]),
+        )
     if ensemble.divisor != 1:
         margin = graph.node("Div", [margin, graph.constant(np.array(ensemble.divisor, dtype))])
     return margin
@@ -175,7 +182,7 @@ def _whole(graph: Graph, rounding: CodeRounding, x: str, dtype: np.dtype[np.floa
     return graph.node("Where", [is_whole, x, graph.constant(np.array(np.nan, dtype))])
 
 
-def _tree_ensemble_attributes(ensemble: Ensemble, dtype: np.dtype[np.floating]) -> dict[str, object]:
+def _parts(ensemble: Ensemble) -> list[_Part]:
     parts: list[_Part] = []
     inner_count = leaf_count = 0
     for tree, column in _columns(ensemble):
@@ -183,6 +190,12 @@ def _tree_ensemble_attributes(ensemble: Ensemble, dtype: np.dtype[np.floating]) 
         inner_count += len(part.feature)
         leaf_count += len(part.leaf_values)
         parts.append(part)
+    return parts
+
+
+def _attributes(
+    ensemble: Ensemble, parts: Sequence[_Part], dtype: np.dtype[np.floating]
+) -> dict[str, object]:
     members = [codes for part in parts for codes in part.members]
     attributes: dict[str, object] = {
         "n_targets": ensemble.target_count,
@@ -235,6 +248,7 @@ def _leaf_tree(value: float, target: int) -> Tree:
         missing_true=np.zeros(1, np.bool_),
         values=np.array([[value]]),
         targets=(target,),
+        cover=np.ones(1),
     )
 
 
@@ -263,6 +277,9 @@ class _Part:
         chosen = np.abs(leaves).argmax(axis=1) if column is None else np.full(len(leaves), column)
         self.leaf_values = leaves[np.arange(len(leaves)), chosen]
         self.leaf_targets = np.asarray(tree.targets)[chosen]
+        self.node_covers = self.leaf_covers = np.zeros(0)
+        if tree.cover is not None:
+            self.node_covers, self.leaf_covers = tree.cover[inner], tree.cover[is_leaf]
         self.mode, self.threshold = tree.mode[inner], tree.threshold[inner]
         self.members: list[NDArray[np.float64]] = []
         for i in np.flatnonzero(self.mode == NodeMode.MEMBER):

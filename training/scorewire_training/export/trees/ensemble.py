@@ -46,6 +46,11 @@ class Tree:
     `values` [n, width] are those of the leaves; values of inner nodes and children of
     leaves are never read. Column j counts towards the ensemble's target `targets[j]`.
     `members` has the codes of each node with the mode MEMBER.
+
+    `cover` is the weight of the training rows that reached each node, by the measure that
+    the library itself explains with: XGBoost's sums of hessians, LightGBM's and
+    HistGradientBoosting's counts, scikit-learn's sums of sample weights. None if the
+    library tells none.
     """
 
     is_leaf: NDArray[np.bool_]
@@ -58,6 +63,7 @@ class Tree:
     values: NDArray[np.float64]
     targets: tuple[int, ...]
     members: Mapping[int, NDArray[np.float64]] = field(default_factory=dict)
+    cover: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -153,6 +159,11 @@ class Link(Enum):
     SOFTPLUS = "softplus"
     SIGNED_SQUARE = "signed square"
     STEP = "step"
+
+
+def link_name(link: Link) -> str:
+    """The name of a link function in explanations, one of `margins.LINKS`."""
+    return "exp" if link is Link.EXP_OF_DOUBLE else link.name.lower()
 
 
 class Decision(Enum):

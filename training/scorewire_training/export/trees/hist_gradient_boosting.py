@@ -148,4 +148,5 @@ def _tree(predictor: Any, target: int, columns: _Columns) -> Tree:
         values=nodes["value"].astype(np.float64)[:, np.newaxis],
         targets=(target,),
         members=members,
+        cover=nodes["count"].astype(np.float64),
     )

@@ -170,7 +170,17 @@ def _tree(section: dict[str, str], target: int, *, by_row: bool) -> Tree:
         values=np.concatenate([np.zeros(inner_count), leaf_values])[:, np.newaxis],
         targets=(target,),
         members=_members(section, categorical, threshold),
+        cover=_cover(section, leaf_count),
     )
+
+
+def _cover(section: dict[str, str], leaf_count: int) -> NDArray[np.float64] | None:
+    """The training rows of each node: LightGBM explains with these counts, and not with weights."""
+    if leaf_count == 1:
+        return np.ones(1)
+    cover = np.concatenate([_floats(section, "internal_count"), _floats(section, "leaf_count")])
+    # Where a model's text lacks the counts, LightGBM takes and writes zeros.
+    return cover if len(cover) == 2 * leaf_count - 1 and cover[0] > 0 else None
 
 
 def _beside_zero(threshold: NDArray[np.float64]) -> NDArray[np.float64]:

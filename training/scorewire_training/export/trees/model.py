@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scorewire_proto.v1 import schema_pb2
 from scorewire_training.export.graph import Graph, ModelOutput
+from scorewire_training.export.margins import margin_of
 from scorewire_training.export.trees.emit import emit_classes, emit_link, emit_margin
-from scorewire_training.export.trees.ensemble import Classes, Ensemble, Link
+from scorewire_training.export.trees.ensemble import Classes, Ensemble, Link, link_name
 from scorewire_training.export.trees.linear_boosters import LinearBooster, LinearTrees
 
 
@@ -90,9 +91,30 @@ class TreeModel:
             outputs = emit_classes(
                 graph, self.classes, margin=margin, prediction=prediction, targets=targets, dtype=dtype
             )
-            return outputs, margin
+            return self._with_margins(outputs, margin, targets), margin
         number = schema_pb2.OUTPUT_KIND_NUMBER
-        return [ModelOutput(name="value", kind=number, tensor=prediction, width=targets)], margin
+        value = ModelOutput(name="value", kind=number, tensor=prediction, width=targets)
+        return self._with_margins([value], margin, targets), margin
+
+    def _with_margins(self, outputs: Iterable[ModelOutput], margin: str, targets: int) -> list[ModelOutput]:
+        """The outputs; numbers and probabilities with the margins that they are a function of."""
+        return [
+            output
+            if output.kind == schema_pb2.OUTPUT_KIND_CLASS
+            else self._with_margin(output, margin, targets)
+            for output in outputs
+        ]
+
+    def _with_margin(self, output: ModelOutput, margin: str, targets: int) -> ModelOutput:
+        if isinstance(self.ensemble, LinearTrees):
+            return replace(
+                output,
+                without_margin="LightGBM's trees with linear models in their leaves have no contributions"
+                " of columns",
+            )
+        pairs = targets < output.width
+        own = margin_of(margin, targets, link_name(self.link), scale=self.slope, pairs=pairs)
+        return replace(output, margin=own)
 
     def _emit_labels(self, graph: Graph, margin: str, prediction: str) -> list[ModelOutput]:
         """The outputs of each label, from its columns of margins and predictions."""
@@ -105,6 +127,12 @@ class TreeModel:
             own = [graph.node("Gather", [tensor, places], axis=1) for tensor in (margin, prediction)]
             dtype = np.dtype(self.ensemble.element_type)
             parts = emit_classes(graph, classes, margin=own[0], prediction=own[1], targets=width, dtype=dtype)
-            outputs.extend(part.of_target(target) for part in parts)
+            why = "its trees are of several labels at once"
+            outputs.extend(
+                part.of_target(target)
+                if part.kind == schema_pb2.OUTPUT_KIND_CLASS
+                else replace(part.of_target(target), without_margin=why)
+                for part in parts
+            )
             begin += width
         return outputs

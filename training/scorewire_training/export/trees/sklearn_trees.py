@@ -153,4 +153,5 @@ def _tree(tree: Any, values: NDArray[np.float64], targets: tuple[int, ...]) -> T
         missing_true=tree.missing_go_to_left.astype(np.bool_),
         values=values,
         targets=targets,
+        cover=tree.weighted_n_node_samples.astype(np.float64),
     )

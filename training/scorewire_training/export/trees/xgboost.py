@@ -195,6 +195,8 @@ def _tree(dump: dict[str, Any], target: int, weight: float) -> Tree:
         values=(values * np.float32(weight)).astype(np.float64),
         targets=targets,
         members=members,
+        # Trees of several outputs do not have it before XGBoost 3.
+        cover=np.array(dump["sum_hessian"], np.float64) if "sum_hessian" in dump else None,
     )
 
 

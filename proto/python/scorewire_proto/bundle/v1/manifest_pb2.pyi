@@ -1104,3 +1104,202 @@ class Golden(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Golden: _TypeAlias = Golden  # noqa: Y015
+
+@_typing.final
+class Explanation(_message.Message):
+    """The content of explanation.pb, in the binary form of protobuf: how outputs are
+    explained. explanation.onnx is its graph, which has the inputs of model.onnx, and
+    is absent if no output is explained. Bundles of earlier releases have neither.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTPUTS_FIELD_NUMBER: _builtins.int
+    UNEXPLAINED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExplainedOutput]:
+        """In schema order."""
+
+    @_builtins.property
+    def unexplained(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnexplainedOutput]:
+        """The other outputs, in schema order. Outputs of classes are in neither list: they
+        are explained by their probabilities.
+        """
+
+    def __init__(
+        self,
+        *,
+        outputs: _abc.Iterable[Global___ExplainedOutput] | None = ...,
+        unexplained: _abc.Iterable[Global___UnexplainedOutput] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outputs", b"outputs", "unexplained", b"unexplained"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Explanation: _TypeAlias = Explanation  # noqa: Y015
+
+@_typing.final
+class UnexplainedOutput(_message.Message):
+    """An output without an explanation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    output: _builtins.str
+    """Its name in the schema."""
+    reason: _builtins.str
+    """For people: why."""
+    def __init__(
+        self,
+        *,
+        output: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["output", b"output", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnexplainedOutput: _TypeAlias = UnexplainedOutput  # noqa: Y015
+
+@_typing.final
+class ExplainedOutput(_message.Message):
+    """How one output is explained: each of its margins is a constant and a sum of terms."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    LINK_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    CONSTANTS_FIELD_NUMBER: _builtins.int
+    TREES_FIELD_NUMBER: _builtins.int
+    LINEAR_FIELD_NUMBER: _builtins.int
+    output: _builtins.str
+    """The output's name in the schema."""
+    link: _builtins.str
+    """The function from margins to the output."""
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """For an output of classes, the class that each margin is of."""
+
+    @_builtins.property
+    def constants(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The constant of each margin: what no term contains."""
+
+    @_builtins.property
+    def trees(self) -> _containers.RepeatedCompositeFieldContainer[Global___TreeTerm]:
+        """Terms that are sums of trees."""
+
+    @_builtins.property
+    def linear(self) -> _containers.RepeatedCompositeFieldContainer[Global___LinearTerm]:
+        """Terms that are linear."""
+
+    def __init__(
+        self,
+        *,
+        output: _builtins.str = ...,
+        link: _builtins.str = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        constants: _abc.Iterable[_builtins.float] | None = ...,
+        trees: _abc.Iterable[Global___TreeTerm] | None = ...,
+        linear: _abc.Iterable[Global___LinearTerm] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["constants", b"constants", "labels", b"labels", "linear", b"linear", "link", b"link", "output", b"output", "trees", b"trees"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainedOutput: _TypeAlias = ExplainedOutput  # noqa: Y015
+
+@_typing.final
+class TreeTerm(_message.Message):
+    """A sum of trees: the TreeEnsemble of a node of model.onnx, times a scale."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUT_FIELD_NUMBER: _builtins.int
+    ENSEMBLE_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
+    NODE_COVERS_FIELD_NUMBER: _builtins.int
+    LEAF_COVERS_FIELD_NUMBER: _builtins.int
+    SCALE_FIELD_NUMBER: _builtins.int
+    FIRST_MARGIN_FIELD_NUMBER: _builtins.int
+    input: _builtins.str
+    """The output of explanation.onnx that holds what the trees read: [rows, columns]."""
+    ensemble: _builtins.str
+    """The name of the node's output in model.onnx."""
+    scale: _builtins.float
+    """What the sums are multiplied by."""
+    first_margin: _builtins.int
+    """The margin that the first target counts towards; the second target counts towards
+    the next margin, and so on.
+    """
+    @_builtins.property
+    def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """For each column of the input the feature that it is computed from, by its index in
+        the schema; the number of features where no tree reads the column.
+        """
+
+    @_builtins.property
+    def node_covers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """For each node of the ensemble the weight of the training rows that reached it, by
+        its library's own measure.
+        """
+
+    @_builtins.property
+    def leaf_covers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The same for each leaf."""
+
+    def __init__(
+        self,
+        *,
+        input: _builtins.str = ...,
+        ensemble: _builtins.str = ...,
+        features: _abc.Iterable[_builtins.int] | None = ...,
+        node_covers: _abc.Iterable[_builtins.float] | None = ...,
+        leaf_covers: _abc.Iterable[_builtins.float] | None = ...,
+        scale: _builtins.float = ...,
+        first_margin: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ensemble", b"ensemble", "features", b"features", "first_margin", b"first_margin", "input", b"input", "leaf_covers", b"leaf_covers", "node_covers", b"node_covers", "scale", b"scale"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TreeTerm: _TypeAlias = TreeTerm  # noqa: Y015
+
+@_typing.final
+class LinearTerm(_message.Message):
+    """Contributions that the graph computes itself."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
+    values: _builtins.str
+    """The output of explanation.onnx with the contributions: for each row, margin by
+    margin, one for each of `features`.
+    """
+    @_builtins.property
+    def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """By their index in the schema, ascending."""
+
+    def __init__(
+        self,
+        *,
+        values: _builtins.str = ...,
+        features: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LinearTerm: _TypeAlias = LinearTerm  # noqa: Y015

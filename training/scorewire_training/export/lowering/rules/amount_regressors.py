@@ -16,6 +16,7 @@ from scorewire_training.export.lowering.prediction_tensors import (
     PredictionTensors,
     as_double,
     family_of,
+    sum_of_margins,
 )
 from scorewire_training.export.lowering.registry import lower_model, lowers_model
 from scorewire_training.export.lowering.symbolic_columns import SymbolicColumns
@@ -29,7 +30,14 @@ def lower_log_regressor(builder: GraphBuilder, model: Any, inputs: SymbolicColum
     value = graph.curve("Exp", as_double(builder, member, member.value, model), member.width)
     value = graph.node("Mul", [value, builder.constant([model.smearing_])])
     value = graph.node("Sub", [value, builder.constant([float(model.shift)])])
-    return PredictionTensors(family=family_of(model, [member]), value=clip(builder, value, 0.0, np.inf))
+    margin = sum_of_margins([member], str(member.value), member.width)
+    smearing, shift = float(model.smearing_), float(model.shift)
+    return PredictionTensors(
+        family=family_of(model, [member]),
+        value=clip(builder, value, 0.0, np.inf),
+        margin=margin
+        and margin.through("amount_from_log", lambda logs: np.maximum(np.exp(logs) * smearing - shift, 0.0)),
+    )
 
 
 @lowers_model(RateRegressor)
@@ -38,7 +46,11 @@ def lower_rate_regressor(builder: GraphBuilder, model: Any, inputs: SymbolicColu
     member = lower_model(builder, model.regressor_, inputs.take(range(1, inputs.width)))
     exposure = builder.graph.curve("Exp", builder.tensor(inputs.take([0])), 1)
     value = builder.graph.node("Mul", [exposure, as_double(builder, member, member.value, model)])
-    return PredictionTensors(family=family_of(model, [member]), value=value)
+    return PredictionTensors(
+        family=family_of(model, [member]),
+        value=value,
+        without_margin="it multiplies a rate by the exposure, which is not among its margins",
+    )
 
 
 @lowers_model(ExposedRegressor)
@@ -50,7 +62,11 @@ def lower_exposed_regressor(builder: GraphBuilder, model: Any, inputs: SymbolicC
     value = builder.graph.node(
         "Where", [exposed, amount, builder.constant([float(model.amount_without_exposure_)])]
     )
-    return PredictionTensors(family=family_of(model, [member]), value=value)
+    return PredictionTensors(
+        family=family_of(model, [member]),
+        value=value,
+        without_margin=member.without_margin or "without exposure its amount is another than its member's",
+    )
 
 
 @lowers_model(HurdleRegressor)
@@ -63,5 +79,7 @@ def lower_hurdle(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> 
     hurdle = lower_model(builder, model.classifier_, inputs)
     probability = take_column(builder, as_double(builder, hurdle, hurdle.probabilities, model), 1)
     return PredictionTensors(
-        family=family_of(model, [hurdle, amount]), value=builder.graph.node("Mul", [probability, value])
+        family=family_of(model, [hurdle, amount]),
+        value=builder.graph.node("Mul", [probability, value]),
+        without_margin="it multiplies a probability by an amount",
     )

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import TensorProto
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.model_selection import (
@@ -13,6 +14,7 @@ from sklearn.model_selection import (
     TunedThresholdClassifierCV,
 )
 
+from scorewire_contract.links import both_classes, sigmoid
 from scorewire_training.estimators.calibration import SMALLEST, LogOddsCalibrator
 from scorewire_training.export.errors import UnsupportedModelError
 from scorewire_training.export.graph import ELEMENT_TYPES
@@ -25,6 +27,7 @@ from scorewire_training.export.lowering.arithmetic import (
 )
 from scorewire_training.export.lowering.graph_builder import GraphBuilder
 from scorewire_training.export.lowering.prediction_tensors import (
+    AVERAGED_PROBABILITIES,
     PredictionTensors,
     as_double,
     class_labels,
@@ -34,13 +37,14 @@ from scorewire_training.export.lowering.prediction_tensors import (
 )
 from scorewire_training.export.lowering.registry import lower_model, lowers_model
 from scorewire_training.export.lowering.symbolic_columns import SymbolicColumns
+from scorewire_training.export.margins import Margin, margin_of
 
 
 @lowers_model(CalibratedClassifierCV)
 def lower_calibrated(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
     """The mean over the folds of the calibrated scores: by sigmoid, isotonic steps or temperature."""
     labels, graph = class_labels(model), builder.graph
-    means, families = [], []
+    means, families, margins = [], [], []
     for fold in model.calibrated_classifiers_:
         member = lower_model(builder, fold.estimator, inputs)
         families.append(member)
@@ -64,7 +68,10 @@ def lower_calibrated(builder: GraphBuilder, model: Any, inputs: SymbolicColumns)
             slope = builder.constant([float(calibrator.a_) for calibrator in fold.calibrators])
             offset = builder.constant([float(calibrator.b_) for calibrator in fold.calibrators])
             line = graph.node("Add", [graph.node("Mul", [scores, slope]), offset])
-            share = graph.node("Sigmoid", [graph.node("Neg", [line])])
+            line = graph.node("Neg", [line])
+            share = graph.node("Sigmoid", [line])
+            if len(labels) == 2:
+                margins.append(margin_of(line, 1, "sigmoid", pairs=True))
         means.append(pair(builder, share) if len(labels) == 2 else share_out(builder, share, len(labels)))
     mean = weighted_mean(builder, means, None)
     return PredictionTensors(
@@ -72,6 +79,8 @@ def lower_calibrated(builder: GraphBuilder, model: Any, inputs: SymbolicColumns)
         class_labels=labels,
         label=arg_max(builder, mean),
         probabilities=mean,
+        margin=margins[0] if len(means) == len(margins) == 1 else None,
+        without_margin=AVERAGED_PROBABILITIES if len(means) > 1 else "",
     )
 
 
@@ -94,7 +103,32 @@ def lower_log_odds_calibrator(
         class_labels=labels,
         label=arg_max(builder, probabilities),
         probabilities=probabilities,
+        margin=_calibrated_margin(model, member),
+        without_margin=member.without_margin,
     )
+
+
+def _calibrated_margin(model: LogOddsCalibrator, member: PredictionTensors) -> Margin | None:
+    """The margins behind calibrated probabilities.
+
+    A member's log-odds stay a margin, stretched and shifted; it is limited before the
+    sigmoid. The margins of other members stay as they are.
+    """
+    slope, offset, before = float(model.slope_), float(model.offset_), member.margin
+    if before is None:
+        return None
+    limit = float(np.log((1.0 - SMALLEST) / SMALLEST))
+    if before.link == "sigmoid" and before.width == 1:
+        low, high = sorted((offset - slope * limit, offset + slope * limit))
+        return before.scaled(slope, offset).through(
+            "clipped_sigmoid", lambda margins: both_classes(sigmoid(np.clip(margins, low, high)))
+        )
+
+    def calibrate(margins: NDArray[np.float64]) -> NDArray[np.float64]:
+        share = np.clip(before.to_output(margins)[:, 1:], SMALLEST, 1.0 - SMALLEST)
+        return both_classes(sigmoid(slope * np.log(share / (1.0 - share)) + offset))
+
+    return before.through(f"calibrated_{before.link}", calibrate)
 
 
 @lowers_model(FixedThresholdClassifier, TunedThresholdClassifierCV)

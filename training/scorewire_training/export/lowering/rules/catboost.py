@@ -18,6 +18,7 @@ from scorewire_training.export.lowering.symbolic_columns import SymbolicColumns
 from scorewire_training.export.zipmaps import take_out_zipmaps
 
 _CLASSIFYING = ("Logloss", "CrossEntropy", "MultiClass")
+_WITHOUT_COVERS = "CatBoost's file does not tell how many training rows reached each leaf"
 _LOGARITHMIC = ("Poisson", "Tweedie")
 
 
@@ -39,6 +40,7 @@ def lower_catboost_classifier(
         class_labels=class_labels(model),
         label=arg_max(builder, shares),
         probabilities=shares,
+        without_margin=_WITHOUT_COVERS,
     )
 
 
@@ -50,7 +52,10 @@ def lower_catboost_regressor(builder: GraphBuilder, model: Any, inputs: Symbolic
     if loss.startswith(_LOGARITHMIC):
         value = builder.graph.node("Exp", [value])
     return PredictionTensors(
-        family=f"{type(model).__name__} ({loss})", element_type=TensorProto.FLOAT, value=value
+        family=f"{type(model).__name__} ({loss})",
+        element_type=TensorProto.FLOAT,
+        value=value,
+        without_margin=_WITHOUT_COVERS,
     )
 
 

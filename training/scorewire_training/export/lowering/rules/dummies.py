@@ -19,13 +19,19 @@ from scorewire_training.export.lowering.prediction_tensors import (
 from scorewire_training.export.lowering.registry import lowers_model
 from scorewire_training.export.lowering.symbolic_columns import EncodedText, RawNumber, SymbolicColumns
 
+# Why nothing is explained.
+_CONSTANT = "it predicts the same for every row"
+
 
 @lowers_model(DummyRegressor)
 def lower_dummy_regressor(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
     """The same numbers for every row."""
     value = np.asarray(model.constant_, dtype=np.float64).reshape(1, -1)
     return PredictionTensors(
-        family="DummyRegressor", value=_constant(builder, value, inputs), width=value.shape[1]
+        family="DummyRegressor",
+        value=_constant(builder, value, inputs),
+        width=value.shape[1],
+        without_margin=_CONSTANT,
     )
 
 
@@ -63,6 +69,7 @@ def _guess(
         class_labels=labels,
         label=arg_max(builder, label),
         probabilities=_constant(builder, shares[np.newaxis, :], inputs),
+        without_margin=_CONSTANT,
     )
 
 

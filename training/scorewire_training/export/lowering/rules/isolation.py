@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from scorewire_training.export.lowering.registry import lowers_model
 from scorewire_training.export.lowering.rules.tree_ensembles import without_unread_words
 from scorewire_training.export.lowering.symbolic_columns import SymbolicColumns
 from scorewire_training.export.lowering.trees_on_counts import replace_by_counts
+from scorewire_training.export.margins import margin_of
 from scorewire_training.export.trees.sklearn_trees import read_isolation_forest
 
 
@@ -32,4 +34,8 @@ def lower_isolation_forest(builder: GraphBuilder, model: Any, inputs: SymbolicCo
     score = graph.curve("Exp", exponent, 1)
     decision = graph.node("Sub", [builder.constant([-float(model.offset_)]), score])
     outside = graph.node("Less", [decision, builder.constant([0.0])])
-    return outlier_prediction(builder, "IsolationForest", decision, graph.node("Not", [outside]))
+    prediction = outlier_prediction(builder, "IsolationForest", decision, graph.node("Not", [outside]))
+    # The margin is the sum of depths in units in which the link has no number but the offset.
+    margin = margin_of(depth.tensor, 1, scale=np.log(2.0) / usual_depth)
+    offset = float(model.offset_)
+    return replace(prediction, margin=margin.through("isolation", lambda depths: -offset - np.exp(-depths)))

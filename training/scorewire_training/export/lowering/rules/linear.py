@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,7 @@ from scorewire_training.export.lowering.prediction_tensors import (
 )
 from scorewire_training.export.lowering.registry import lowers_model
 from scorewire_training.export.lowering.symbolic_columns import SymbolicColumns, tensor_columns
+from scorewire_training.export.margins import margin_of
 
 
 @lowers_model(
@@ -91,7 +93,9 @@ from scorewire_training.export.lowering.symbolic_columns import SymbolicColumns,
 def lower_linear_regressor(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> PredictionTensors:
     """X @ coefficients + intercept."""
     value, width = _scores(builder, model, inputs)
-    return PredictionTensors(family=type(model).__name__, value=value, width=width)
+    return PredictionTensors(
+        family=type(model).__name__, value=value, width=width, margin=margin_of(value, width)
+    )
 
 
 @lowers_model(PoissonRegressor, GammaRegressor, TweedieRegressor)
@@ -100,12 +104,16 @@ def lower_generalized_regressor(
 ) -> PredictionTensors:
     """The inverse link of X @ coefficients + intercept."""
     value, width = _scores(builder, model, inputs)
+    margin = margin_of(value, width)
     link = type(model._base_loss.link).__name__
     if link == "LogLink":
+        margin = margin_of(value, width, "exp")
         value = builder.graph.node("Exp", [value])
     elif link != "IdentityLink":
         raise UnsupportedModelError(f"{type(model).__name__} has the link {link}", "use link='log'")
-    return PredictionTensors(family=f"{type(model).__name__} ({link})", value=value, width=width)
+    return PredictionTensors(
+        family=f"{type(model).__name__} ({link})", value=value, width=width, margin=margin
+    )
 
 
 @lowers_model(LogisticRegression, LogisticRegressionCV, LinearDiscriminantAnalysis)
@@ -121,9 +129,11 @@ def lower_logistic(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -
     scores, width = _scores(builder, model, inputs)
     if width == 1:
         probabilities = pair(builder, builder.graph.curve("Sigmoid", scores, 1))
+        margin = margin_of(scores, 1, "sigmoid", pairs=True)
     else:
         probabilities = builder.graph.node("Softmax", [scores], axis=1)
-    return _classifier(builder, model, scores, width, probabilities)
+        margin = margin_of(scores, width, "softmax")
+    return replace(_classifier(builder, model, scores, width, probabilities), margin=margin)
 
 
 @lowers_model(PLSRegression, PLSCanonical, CCA)
@@ -133,7 +143,9 @@ def lower_partial_least_squares(
     """(X - mean) @ coefficients + intercept."""
     centered = builder.graph.node("Sub", [builder.tensor(inputs), builder.constant(model._x_mean)])
     value, width = _scores(builder, model, SymbolicColumns(tensor_columns(centered, inputs.width)))
-    return PredictionTensors(family=type(model).__name__, value=value, width=width)
+    return PredictionTensors(
+        family=type(model).__name__, value=value, width=width, margin=margin_of(value, width)
+    )
 
 
 @lowers_model(
@@ -167,7 +179,8 @@ def lower_linear_one_class(builder: GraphBuilder, model: Any, inputs: SymbolicCo
     x = builder.product(inputs, model.coef_.reshape(-1, 1))
     decision = builder.graph.node("Sub", [x, builder.constant(model.offset_)])
     inside = builder.graph.node("GreaterOrEqual", [decision, builder.constant([0.0])])
-    return outlier_prediction(builder, "SGDOneClassSVM", decision, inside)
+    prediction = outlier_prediction(builder, "SGDOneClassSVM", decision, inside)
+    return replace(prediction, margin=margin_of(decision, 1))
 
 
 @lowers_model(SGDClassifier)
@@ -182,7 +195,11 @@ def lower_sgd_classifier(builder: GraphBuilder, model: Any, inputs: SymbolicColu
     else:
         return _classifier(builder, model, scores, width, None)
     probabilities = pair(builder, positive) if width == 1 else share_out(builder, positive, width)
-    return _classifier(builder, model, scores, width, probabilities)
+    prediction = _classifier(builder, model, scores, width, probabilities)
+    if model.loss == "log_loss" and width == 1:
+        return replace(prediction, margin=margin_of(scores, 1, "sigmoid", pairs=True))
+    why = "its probabilities are no plain function of its scores"
+    return replace(prediction, without_margin=f"{prediction.family}: {why}")
 
 
 def _scores(builder: GraphBuilder, model: Any, inputs: SymbolicColumns) -> tuple[str, int]:

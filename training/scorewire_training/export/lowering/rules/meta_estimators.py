@@ -27,10 +27,13 @@ from scorewire_training.export.lowering.arithmetic import (
 )
 from scorewire_training.export.lowering.graph_builder import GraphBuilder
 from scorewire_training.export.lowering.prediction_tensors import (
+    AVERAGED_PROBABILITIES,
+    AVERAGED_VALUES,
     PredictionTensors,
     as_double,
     class_labels,
     family_of,
+    sum_of_margins,
 )
 from scorewire_training.export.lowering.registry import lower_model, lower_step, lowers_model
 from scorewire_training.export.lowering.symbolic_columns import Column, SymbolicColumns, tensor_columns
@@ -78,6 +81,7 @@ def lower_transformed_target(builder: GraphBuilder, model: Any, inputs: Symbolic
     value = as_double(builder, member, member.value, model)
     back = model.transformer_
     graph = builder.graph
+    function = None
     if type(back) is StandardScaler:
         if back.with_std:
             value = graph.node("Mul", [value, builder.constant(back.scale_)])
@@ -89,11 +93,20 @@ def lower_transformed_target(builder: GraphBuilder, model: Any, inputs: Symbolic
     elif type(back) is FunctionTransformer and (back.inverse_func is None or back.inverse_func in FUNCTIONS):
         if back.inverse_func is not None and back.inv_kw_args:
             raise _no_way_back(back)
-        if back.inverse_func is not None:
-            value = FUNCTIONS[back.inverse_func](builder, value)
+        function = back.inverse_func
     else:
         raise _no_way_back(back)
-    return PredictionTensors(family=f"{member.family}, target transformed", value=value, width=member.width)
+    margin = sum_of_margins([member], value, member.width)
+    if function is not None:
+        margin = margin and margin.through(function.__name__, function)
+        value = FUNCTIONS[function](builder, value)
+    return PredictionTensors(
+        family=f"{member.family}, target transformed",
+        value=value,
+        width=member.width,
+        margin=margin,
+        without_margin=member.without_margin or "its value is transformed after a function of its own",
+    )
 
 
 @lowers_model(VotingRegressor)
@@ -101,8 +114,12 @@ def lower_voting_regressor(builder: GraphBuilder, model: Any, inputs: SymbolicCo
     """The weighted mean of the members' values."""
     members = [lower_model(builder, member, inputs) for member in model.estimators_]
     values = [as_double(builder, member, member.value, model) for member in members]
+    value = weighted_mean(builder, values, model._weights_not_none)
     return PredictionTensors(
-        family=family_of(model, members), value=weighted_mean(builder, values, model._weights_not_none)
+        family=family_of(model, members),
+        value=value,
+        margin=sum_of_margins(members, value, 1),
+        without_margin=AVERAGED_VALUES,
     )
 
 
@@ -119,6 +136,8 @@ def lower_voting_classifier(builder: GraphBuilder, model: Any, inputs: SymbolicC
             class_labels=labels,
             label=arg_max(builder, mean),
             probabilities=mean,
+            margin=sum_of_margins(members, mean, len(labels)),
+            without_margin=AVERAGED_PROBABILITIES,
         )
     places = graph.constant(np.arange(len(labels)))
     votes = []

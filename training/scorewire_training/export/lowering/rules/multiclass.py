@@ -21,6 +21,8 @@ from scorewire_training.export.lowering.arithmetic import (
 )
 from scorewire_training.export.lowering.graph_builder import GraphBuilder
 from scorewire_training.export.lowering.prediction_tensors import (
+    AVERAGED_PROBABILITIES,
+    AVERAGED_VALUES,
     INDICATOR,
     PredictionTensors,
     as_double,
@@ -29,6 +31,7 @@ from scorewire_training.export.lowering.prediction_tensors import (
     family_of,
     multilabel_prediction,
     pair,
+    sum_of_margins,
 )
 from scorewire_training.export.lowering.registry import lower_model, lowers_model
 from scorewire_training.export.lowering.symbolic_columns import SymbolicColumns
@@ -41,8 +44,13 @@ def lower_bagging_regressor(builder: GraphBuilder, model: Any, inputs: SymbolicC
     members = _bagged(builder, model, inputs)
     values = [as_double(builder, member, member.value, model) for member in members]
     width = members[0].width
+    value = weighted_mean(builder, values, None)
     return PredictionTensors(
-        family=family_of(model, members), value=weighted_mean(builder, values, None), width=width
+        family=family_of(model, members),
+        value=value,
+        width=width,
+        margin=sum_of_margins(members, value, width),
+        without_margin=AVERAGED_VALUES,
     )
 
 
@@ -69,6 +77,8 @@ def lower_bagging_classifier(builder: GraphBuilder, model: Any, inputs: Symbolic
         class_labels=labels,
         label=arg_max(builder, mean),
         probabilities=mean,
+        margin=sum_of_margins(members, mean, len(labels)),
+        without_margin=AVERAGED_PROBABILITIES,
     )
 
 
@@ -109,7 +119,11 @@ def lower_one_vs_rest(builder: GraphBuilder, model: Any, inputs: SymbolicColumns
         # Before scikit-learn 1.8, the last of several classes with the largest score wins.
         label = arg_max(builder, every, last=SKLEARN_RELEASE < (1, 8))
     return PredictionTensors(
-        family=family_of(model, members), class_labels=labels, label=label, probabilities=probabilities
+        family=family_of(model, members),
+        class_labels=labels,
+        label=label,
+        probabilities=probabilities,
+        without_margin="its probabilities are those of its members, divided by their sum",
     )
 
 

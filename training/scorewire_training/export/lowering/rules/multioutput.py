@@ -16,6 +16,7 @@ from scorewire_training.export.lowering.prediction_tensors import (
     as_double,
     family_of,
     multilabel_prediction,
+    sum_of_margins,
 )
 from scorewire_training.export.lowering.registry import lower_model, lowers_model
 from scorewire_training.export.lowering.symbolic_columns import SymbolicColumns, join_columns, tensor_columns
@@ -29,7 +30,13 @@ def lower_multi_output_regressor(
     members = [lower_model(builder, member, inputs) for member in model.estimators_]
     values = [as_double(builder, member, member.value, model) for member in members]
     value = builder.graph.node("Concat", values, axis=1)
-    return PredictionTensors(family=family_of(model, members), value=value, width=len(values))
+    return PredictionTensors(
+        family=family_of(model, members),
+        value=value,
+        width=len(values),
+        margin=sum_of_margins(members, value, len(values)),
+        without_margin="the values of its members are functions of their margins",
+    )
 
 
 @lowers_model(MultiOutputClassifier)
@@ -53,7 +60,13 @@ def lower_regressor_chain(builder: GraphBuilder, model: Any, inputs: SymbolicCol
         given = join_columns([given, SymbolicColumns(tensor_columns(values[-1], 1))], sparse=inputs.sparse)
     ordered = [values[place] for place in np.argsort(model.order_)]
     value = builder.graph.node("Concat", ordered, axis=1)
-    return PredictionTensors(family=family_of(model, members), value=value, width=len(values))
+    return PredictionTensors(
+        family=family_of(model, members),
+        value=value,
+        width=len(values),
+        margin=sum_of_margins(members, value, len(values)),
+        without_margin="the values of its members are functions of their margins",
+    )
 
 
 @lowers_model(ClassifierChain)

@@ -17,6 +17,7 @@ from scorewire_training.export.lowering.prediction_tensors import (
 from scorewire_training.export.lowering.registry import lowers_model
 from scorewire_training.export.lowering.rules.scaling import binarize
 from scorewire_training.export.lowering.symbolic_columns import SymbolicColumns
+from scorewire_training.export.margins import margin_of
 
 
 @lowers_model(GaussianNB)
@@ -69,4 +70,5 @@ def _softmax_of_line(
         class_labels=class_labels(model),
         label=arg_max(builder, scores),
         probabilities=from_logs(builder, scores, len(weights)),
+        margin=margin_of(scores, len(weights), "softmax"),
     )

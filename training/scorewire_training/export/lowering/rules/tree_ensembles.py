@@ -82,6 +82,7 @@ def _one_label(trees: TreeModel, outputs: Iterable[ModelOutput]) -> PredictionTe
     value = parts.get(schema_pb2.OUTPUT_KIND_NUMBER)
     label = parts.get(schema_pb2.OUTPUT_KIND_CLASS)
     probabilities = parts.get(schema_pb2.OUTPUT_KIND_PROBABILITY)
+    told = value or probabilities
     return PredictionTensors(
         family=trees.family,
         element_type=ELEMENT_TYPES[trees.ensemble.element_type],
@@ -91,6 +92,8 @@ def _one_label(trees: TreeModel, outputs: Iterable[ModelOutput]) -> PredictionTe
         label=label.tensor if label else None,
         probabilities=probabilities.tensor if probabilities else None,
         is_exact=trees.is_exact,
+        margin=told.margin if told else None,
+        without_margin=told.without_margin if told else "",
     )
 
 
