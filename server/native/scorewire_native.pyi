@@ -4,6 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias, TypedDict
 
+import numpy as np
+from numpy.typing import NDArray
+
+from scorewire_server.engine.explaining import TreeTerm
 from scorewire_server.engine.recording import Treatment
 from scorewire_server.engine.snapshot import Snapshot
 
@@ -20,9 +24,9 @@ Names: TypeAlias = tuple[str, int | None, str, str]
 # Whether the request does not parse, the RowError of the only row (bytes), and the length of a response that
 # is too long, else 0.
 Problem: TypeAlias = tuple[bool, bytes | None, int]
-# The snapshot, the method, the names, the schema fingerprint, the numbers of rows, numbers and texts, and the
-# problem.
-Question: TypeAlias = tuple[Snapshot, str, Names, str, tuple[int, int, int], Problem]
+# The snapshot, the method, the names, the schema fingerprint and the output that is to be explained (None:
+# nothing is), the numbers of rows, numbers and texts, and the problem.
+Question: TypeAlias = tuple[Snapshot, str, Names, tuple[str, str | None], tuple[int, int, int], Problem]
 # The trace, the span, the parent ("" for the first of a trace), whether the parent is the caller's, and the
 # tracestate.
 SpanContext: TypeAlias = tuple[bytes, bytes, bytes, bool, str]
@@ -134,6 +138,19 @@ class TensorOutput(TypedDict):
     datatype: str
     dims: Sequence[int]  # the shape of a row
 
+class ExplainerParts(TypedDict):
+    output: str
+    link: str
+    labels: Sequence[str]  # for an output of classes, the class of each margin
+    graph: Graph
+    trees: Contributions
+    tree_inputs: Sequence[tuple[str, int]]  # the outputs of the graph that the trees read, and their widths
+    linear: Sequence[tuple[str, Sequence[int]]]  # the outputs that are contributions, and their columns
+    constants: Sequence[float]
+    base: Sequence[float]
+    row_ns: float
+    is_joint: bool  # whether rows of different calls may share a run
+
 class VersionParts(TypedDict):
     graph: Graph
     model: str
@@ -152,6 +169,8 @@ class VersionParts(TypedDict):
     row_by_row: bool
     max_shared_rows: int
     checks: Sequence[Check]
+    columns: Sequence[str]  # the names of the features
+    explainers: Sequence[ExplainerParts]
     typed_fields: Sequence[TypedField]
     typed_outputs: Sequence[TypedOutput]
     tensor_inputs: Sequence[TensorInput]
@@ -251,6 +270,16 @@ class Graph:
         seconds: float | None = None,
     ) -> list[tuple[int, list[int], bytes | list[str]]]: ...
 
+class Contributions:
+    def __new__(
+        cls, graph: bytes, terms: Sequence[TreeTerm], features: int, margins: int
+    ) -> Contributions: ...
+    @property
+    def base(self) -> list[float]: ...
+    @property
+    def description(self) -> str: ...
+    def run(self, rows: int, inputs: Sequence[NDArray[np.floating]]) -> tuple[bytes, bytes]: ...
+
 class Version:
     def in_use(self) -> bool: ...
 
@@ -324,7 +353,7 @@ class Engine:
     def transport(self) -> tuple[int, int, list[tuple[str, int]]]: ...
     def version_counts(
         self,
-    ) -> list[tuple[str, str, list[CallSums], int, list[int], Sums, Sums, Sums]]: ...
+    ) -> list[tuple[str, str, list[CallSums], tuple[int, int], list[int], tuple[Sums, Sums, Sums, Sums]]]: ...
     def route_counts(
         self,
     ) -> list[tuple[RouteKey, int, int, list[int], list[int], int, Buckets, Buckets]]: ...

@@ -287,7 +287,14 @@ class App:
 
     def _load(self, folder: BundleFolder, digest: str) -> VersionRecord:
         open_graph = partial(self._kind.open_session, threads=self._settings.graph_threads)
-        return load(folder, open_graph, self._engine.prepare, digest, self._kind.compile_graph)
+        return load(
+            folder,
+            open_graph,
+            self._engine.prepare,
+            digest,
+            compile_graph=self._kind.compile_graph,
+            open_trees=self._kind.open_trees,
+        )
 
     def _publish(self, snapshot: Snapshot) -> None:
         sources = self._records.sources(snapshot) if self._records is not None else NO_SOURCES

@@ -71,6 +71,10 @@ class SchemaMismatchError(CallError):
     """The request was built for another schema."""
 
 
+class NotExplainedError(CallError):
+    """The version cannot explain the output."""
+
+
 class VersionUnavailableError(CallError):
     """The version exists and does not serve."""
 
@@ -166,6 +170,7 @@ TABLE: dict[type[CallError], tuple[Code, Reason]] = {
     PermissionDeniedError: (code_pb2.PERMISSION_DENIED, errors_pb2.ERROR_REASON_PERMISSION_DENIED),
     CallerLimitError: (code_pb2.RESOURCE_EXHAUSTED, errors_pb2.ERROR_REASON_CALLER_LIMIT),
     DeadlineExceededError: (code_pb2.DEADLINE_EXCEEDED, errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED),
+    NotExplainedError: (code_pb2.FAILED_PRECONDITION, errors_pb2.ERROR_REASON_NOT_EXPLAINED),
 }
 _INTERNAL = (code_pb2.INTERNAL, errors_pb2.ERROR_REASON_INTERNAL)
 

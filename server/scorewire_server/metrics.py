@@ -143,11 +143,17 @@ def _collect_calls(statistics: Statistics) -> Iterable[Metric]:
 def _collect_versions(statistics: Statistics) -> Iterable[Metric]:
     labels = ["model", "version"]
     rows = CounterMetricFamily("scorewire_rows", "Rows in answered calls.", labels=labels)
+    explained = CounterMetricFamily(
+        "scorewire_explained_rows", "Rows in answered calls that asked for an explanation.", labels=labels
+    )
     row_errors = CounterMetricFamily(
         "scorewire_row_errors", "Rows that have an error instead of a score.", labels=[*labels, "reason"]
     )
     decode = HistogramMetricFamily(
         "scorewire_decode_seconds", "Time from bytes to a request, by call.", labels=labels
+    )
+    explain = HistogramMetricFamily(
+        "scorewire_explain_seconds", "Time to explain the rows of a call that asks for it.", labels=labels
     )
     run = HistogramMetricFamily("scorewire_model_seconds", "Time in the model, by call.", labels=labels)
     encode = HistogramMetricFamily(
@@ -155,11 +161,17 @@ def _collect_versions(statistics: Statistics) -> Iterable[Metric]:
     )
     for names, counted in list(statistics.versions.items()):
         rows.add_metric(names, counted.rows)
+        explained.add_metric(names, counted.explained_rows)
         for reason, count in list(counted.row_errors.items()):
             row_errors.add_metric([*names, reason_name(reason)], count)
-        for family, histogram in ((decode, counted.decode), (run, counted.run), (encode, counted.encode)):
+        for family, histogram in (
+            (decode, counted.decode),
+            (explain, counted.explain),
+            (run, counted.run),
+            (encode, counted.encode),
+        ):
             family.add_metric(names, _buckets(histogram), histogram.sum_ns / 1e9)
-    return rows, row_errors, decode, run, encode
+    return rows, explained, row_errors, decode, explain, run, encode
 
 
 def _collect_transport(transport: Transport) -> Iterable[Metric]:

@@ -75,10 +75,11 @@ class TypedService:
         )
         return self._types["Predict"][1].FromString(data)
 
-    def predict_batch(self, *rows: dict[str, Any]) -> list[Any]:
+    def predict_batch(self, *rows: dict[str, Any], metadata: Any = None) -> list[Any]:
         """The predictions for many rows."""
         request, response = self._types["PredictBatch"]
-        data = self._wire.call(self.path("PredictBatch"), request(rows=rows).SerializeToString())
+        data = request(rows=rows).SerializeToString()
+        data = self._wire.call(self.path("PredictBatch"), data, metadata=metadata)
         return list(response.FromString(data).predictions)
 
     def predict_stream(self, *rows: dict[str, Any]) -> list[Any]:

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from scorewire_contract.typed import PREDICTION_ID
+from scorewire_contract.typed import EXPLANATION, PREDICTION_ID
 from scorewire_proto.v1 import errors_pb2, prediction_pb2
 from tests.conformance.inference import INFER, infer, infer_request, told
 from tests.conformance.typed import TypedService
@@ -66,7 +66,7 @@ class Rows:
 
 
 # The fields of a typed prediction that are no outputs.
-_ABOUT = ("version", "error", PREDICTION_ID)
+_ABOUT = ("version", "error", EXPLANATION, PREDICTION_ID)
 
 
 def compare_encodings(reference: Wire, native: Wire, *, count: int, seed: int) -> Counter[str]:

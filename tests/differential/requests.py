@@ -6,7 +6,8 @@ import random
 import struct
 from collections.abc import Callable
 
-MODEL, VERSION, FINGERPRINT, ROUTING_KEY, ROWS = range(1, 6)
+MODEL, VERSION, FINGERPRINT, ROUTING_KEY, ROWS, EXPLAIN = range(1, 7)
+TOP_K, OUTPUT = range(1, 3)
 ROW_COUNT, NUMBERS, TEXTS = range(1, 4)
 CORRELATION_ID, REQUEST = 1, 2
 # Numbers and texts per row of the bundles of tests.conformance.engines.write_models and tests.tree_bundles.
@@ -155,9 +156,21 @@ class Requests:
             parts.append(bytes_field(ROUTING_KEY, b"customer-7"))
         if chance.random() < 0.2:
             parts.append(self._unknown())
+        if chance.random() < 0.25:
+            parts += [bytes_field(EXPLAIN, self._explain()) for _ in range(chance.choice((1, 1, 1, 2)))]
         parts.append(bytes_field(ROWS, b"".join(inner[:cut])))
         if cut < len(inner):
             parts.append(bytes_field(ROWS, b"".join(inner[cut:])))
+        return b"".join(parts)
+
+    def _explain(self) -> bytes:
+        chance = self._chance
+        top_k = chance.choice((None, 0, 1, 2, 3, 5, 2**32 - 1, 2**32 + 2))
+        output = chance.choice((None, b"", b"value", b"label", b"nothing", b"\xff"))
+        parts = [] if top_k is None else [varint_field(TOP_K, top_k)]
+        parts += [] if output is None else [bytes_field(OUTPUT, output)]
+        parts += [self._unknown()] if chance.random() < 0.1 else []
+        chance.shuffle(parts)
         return b"".join(parts)
 
     def _runs(self, numbers: list[float]) -> list[bytes]:

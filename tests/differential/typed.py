@@ -27,8 +27,11 @@ SERVICES = {
     "classes.v1.Classes": ((1, False),),
     "greeting.v1.Greeting": ((1, True),),
     "tensors.v1.Tensors": ((1, False), (2, False), (3, True)),
+    "trees.v1.Trees": ((1, False), (2, False), (3, False)),
 }
 VERSIONS = ["", "", "", "1.0.0", "1.1.0", "2.0.0-rc.1", "9.9.9"]
+EXPLAINS = ["", "0", "1", "2", "7", "all", "-1", "1.5", "4294967296", "9" * 18, "9" * 19, "9" * 5000]
+EXPLAINED = [(), (), ("value",), ("",), ("label",), ("nothing",), ("nothing", "value"), ("x" * 3000,)]
 _TIMEOUT_SECONDS = 60
 
 
@@ -48,6 +51,9 @@ class TypedRequests:
         metadata = [("scorewire-routing-key", f"user-{chance.randrange(1000)}")]
         if version := chance.choice(VERSIONS):
             metadata.append(("scorewire-version", version))
+        if chance.random() < 0.3:
+            metadata.append(("scorewire-explain", chance.choice(EXPLAINS)))
+            metadata += [("scorewire-explain-output", each) for each in chance.choice(EXPLAINED)]
         return f"/scorewire.models.{service}Service/{'PredictBatch' if batch else 'Predict'}", data, metadata
 
     def stream(self, count: int) -> tuple[str, list[bytes]]:

@@ -16,6 +16,7 @@ from scorewire_proto.v1 import prediction_pb2
 from tests.bundles import expected_value, write_sum_bundle
 from tests.conformance.wire import PREDICT, PREDICT_STREAM, TIMEOUT_SECONDS, Wire, sum_request, values
 from tests.processes import ServerProcess, serving, wait_until
+from tests.tree_bundles import Trees, write_trees_bundle
 
 # Allocators keep some memory: up to 8 MB here, and no more with more
 # calls. Leaked requests would add up to 30 MB or more in each test.
@@ -24,6 +25,17 @@ GROWTH_BYTES = 16 << 20
 BATCH_ROWS = 2000
 BATCH = sum_request([1.0, 2.0] * BATCH_ROWS, ["de"] * BATCH_ROWS, row_count=BATCH_ROWS).SerializeToString()
 ROW = sum_request().SerializeToString()
+TREES = Trees()
+
+
+def _explained(rows: int) -> bytes:
+    request = prediction_pb2.PredictRequest(model="trees", rows=prediction_pb2.Rows(row_count=rows))
+    request.rows.numbers.extend(TREES.rows(rows).ravel().tolist())
+    request.explain.SetInParent()
+    return request.SerializeToString()
+
+
+EXPLAINED_BATCH, EXPLAINED_ROW = _explained(BATCH_ROWS), _explained(1)
 STREAM_ROW = prediction_pb2.PredictStreamRequest(request=sum_request()).SerializeToString()
 
 
@@ -40,6 +52,7 @@ class Held:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     folder = tmp_path_factory.mktemp("resources")
     write_sum_bundle(folder / "models")
+    write_trees_bundle(folder / "models", TREES)
     # One thread for batches, so that the number of threads is known after the first batch.
     with serving(folder, folder / "models", "--batch-threads", "1") as running:
         yield running
@@ -118,6 +131,14 @@ def _fail(address: str, calls: int) -> None:
             assert failure.reason == "MALFORMED_MESSAGE"
 
 
+def _explain(address: str, calls: int) -> None:
+    wire = Wire(address)
+    with wire.channel:
+        predict = wire.unary(PREDICT)
+        for i in range(calls):
+            predict(EXPLAINED_BATCH if i % 4 == 0 else EXPLAINED_ROW, timeout=TIMEOUT_SECONDS)
+
+
 def _connect(address: str, calls: int) -> None:
     for _ in range(calls):
         with grpc.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
@@ -127,6 +148,7 @@ def _connect(address: str, calls: int) -> None:
 
 BEHAVIOURS = {
     "calls": _call,
+    "explained calls": _explain,
     "cancelled calls": _cancel_calls,
     "cancelled streams": _cancel_streams,
     "failed calls": _fail,
@@ -138,6 +160,7 @@ BEHAVIOURS = {
     ("behaviour", "calls"),
     [
         ("calls", 2000),
+        ("explained calls", 2000),
         ("cancelled calls", 1000),
         ("cancelled streams", 1000),
         ("failed calls", 1000),

@@ -73,11 +73,11 @@ async def test_bundles_are_loaded_one_by_one_while_the_server_answers(
     order: list[str] = []
     steps, entered = threading.Semaphore(0), threading.Semaphore(0)
 
-    def stepwise(folder: BundleFolder, *how: Any) -> VersionRecord:
+    def stepwise(folder: BundleFolder, *how: Any, **by_name: Any) -> VersionRecord:
         order.append(folder.version)
         entered.release()
         assert steps.acquire(timeout=60)
-        return load(folder, *how)
+        return load(folder, *how, **by_name)
 
     monkeypatch.setattr(app_module, "load", stepwise)
     app = App(_settings(models))
@@ -231,10 +231,10 @@ async def test_what_comes_during_the_first_load_is_noticed(
     bundles.write_sum_bundle(models)
     gate, entered = threading.Event(), threading.Semaphore(0)
 
-    def slow(folder: BundleFolder, *how: Any) -> VersionRecord:
+    def slow(folder: BundleFolder, *how: Any, **by_name: Any) -> VersionRecord:
         entered.release()
         assert gate.wait(60)
-        return load(folder, *how)
+        return load(folder, *how, **by_name)
 
     monkeypatch.setattr(app_module, "load", slow)
     app = App(_settings(models))
@@ -284,11 +284,11 @@ async def test_draining_while_bundles_are_loaded_ends_the_loading(
     gate, entered = threading.Event(), threading.Semaphore(0)
     loads = []
 
-    def slow(folder: BundleFolder, *how: Any) -> VersionRecord:
+    def slow(folder: BundleFolder, *how: Any, **by_name: Any) -> VersionRecord:
         loads.append(folder)
         entered.release()
         assert gate.wait(60)
-        return load(folder, *how)
+        return load(folder, *how, **by_name)
 
     monkeypatch.setattr(app_module, "load", slow)
     app = App(_settings(models))

@@ -42,7 +42,7 @@ from tests.metrics_page import documented_metrics, told_metrics
 from tests.scorewire_server.models import loaded_version, snapshot_of, zeros
 
 # The parts that metrics do not use are left out.
-ENGINE = EngineKind("reference", "", "1.2.3", None, None, None)  # type: ignore[arg-type]
+ENGINE = EngineKind("reference", "", "1.2.3", None, None, None, None)  # type: ignore[arg-type]
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 

@@ -59,14 +59,14 @@ class Scorer:
     """
 
     def __init__(self, schema: schema_pb2.Schema, coding: manifest_pb2.Coding, run: RunGraph) -> None:
-        self._coder = RowCoder(schema, coding)
+        self.coder = RowCoder(schema, coding)
         self.output_names = [output.name for output in schema.outputs]
         self._widths = [output.width for output in schema.outputs]
         self._texts = [output.kind == schema_pb2.OUTPUT_KIND_TEXT for output in schema.outputs]
         self._row_by_row = coding.row_by_row
         self.run = run
-        self.number_count = self._coder.number_count
-        self.text_count = self._coder.text_count
+        self.number_count = self.coder.number_count
+        self.text_count = self.coder.text_count
 
     def score(self, row_count: int, numbers: NDArray[np.float64], texts: Sequence[str]) -> Scores:
         """Score rows.
@@ -80,7 +80,7 @@ class Scorer:
             ValueError: an output of the graph does not have the schema's shape, or has
                 whole numbers that a double cannot hold.
         """
-        coded = self._coder.code(row_count, numbers, texts)
+        coded = self.coder.code(row_count, numbers, texts)
         kept_count = row_count if coded.kept is None else len(coded.kept)
         begin = time.perf_counter_ns()
         if kept_count > 1 and self._row_by_row:

@@ -19,7 +19,10 @@ The rules:
   each letter that is not ASCII. Earlier bundles have plain names only.
 - In the prediction, field 1 is the version that answered and field 2 the row's
   error; outputs begin at 3. The id of the record has the largest number that a field
-  may have, so that outputs never meet it. It gives way to an output with its name.
+  may have, so that outputs never meet it, and the explanation the one before. They
+  give way to outputs with their names.
+- The explanation has a message for each margin, in which each feature has its own
+  name and number.
 """
 
 from __future__ import annotations
@@ -41,9 +44,11 @@ PREDICT, PREDICT_BATCH, PREDICT_STREAM = "Predict", "PredictBatch", "PredictStre
 FIRST_FEATURE, FIRST_OUTPUT = 1, 3
 # The names of fields of every prediction, which no output's field may have.
 OWN_FIELDS = ("version", "error")
-# The field with the id of the prediction's record, and its name where an output is called so.
+# The fields with the id of the prediction's record and with the explanation. Where an output has such a name,
+# the field's has a prefix.
 PREDICTION_ID, PREDICTION_ID_NUMBER = "prediction_id", (1 << 29) - 1
-_LONG_PREDICTION_ID = "scorewire_prediction_id"
+EXPLANATION, EXPLANATION_NUMBER = "explanation", PREDICTION_ID_NUMBER - 1
+_PREFIX = "scorewire_"
 _PATHS = "/scorewire.models."
 _RESERVED_BY_PROTOBUF = range(19_000, 20_000)
 _MAX_IDENTIFIER = 1_000
@@ -86,8 +91,8 @@ class TypedSchema:
     """The typed service of one major version of a model, as one of its versions defines it.
 
     `features` and `outputs` are the fields in schema order. `prediction_id` is the field
-    with the id of the prediction's record. `former_package` is the name of the package
-    in earlier releases.
+    with the id of the prediction's record, `explanation` that with the explanation.
+    `former_package` is the name of the package in earlier releases.
     """
 
     package: str
@@ -97,6 +102,7 @@ class TypedSchema:
     features: tuple[Field, ...]
     outputs: tuple[Field, ...]
     prediction_id: Field
+    explanation: Field
     messages: tuple[Message, ...]
 
     @property
@@ -211,7 +217,8 @@ def typed_schema(model: str, version: str, schema: schema_pb2.Schema, descriptio
     feature_numbers = _numbers(schema.features, FIRST_FEATURE)
     output_numbers = _numbers(schema.outputs, FIRST_OUTPUT)
     _check_numbers(feature_numbers, schema.reserved_features, FIRST_FEATURE)
-    _check_numbers([*output_numbers, PREDICTION_ID_NUMBER], schema.reserved_outputs, FIRST_OUTPUT)
+    own_numbers = (EXPLANATION_NUMBER, PREDICTION_ID_NUMBER)
+    _check_numbers([*output_numbers, *own_numbers], schema.reserved_outputs, FIRST_OUTPUT)
     feature_names = _names(schema.features, feature_numbers, schema.reserved_features.names)
     output_names = _names(schema.outputs, output_numbers, [*schema.reserved_outputs.names, *OWN_FIELDS])
     features = tuple(
@@ -235,8 +242,16 @@ def typed_schema(model: str, version: str, schema: schema_pb2.Schema, descriptio
         )
         for each, name, number in zip(schema.outputs, output_names, output_numbers, strict=True)
     )
+    taken = [*output_names, *schema.reserved_outputs.names]
+    explanation = Field(
+        _own_name(EXPLANATION, EXPLANATION_NUMBER, taken),
+        EXPLANATION_NUMBER,
+        _MESSAGE,
+        message=f"{stem}Explanation",
+        comment="Set if the call's metadata has scorewire-explain.",
+    )
     prediction_id = Field(
-        _prediction_id_name([*output_names, *schema.reserved_outputs.names]),
+        _own_name(PREDICTION_ID, PREDICTION_ID_NUMBER, taken),
         PREDICTION_ID_NUMBER,
         _STRING,
         optional=True,
@@ -250,7 +265,8 @@ def typed_schema(model: str, version: str, schema: schema_pb2.Schema, descriptio
         features=features,
         outputs=outputs,
         prediction_id=prediction_id,
-        messages=tuple(_messages(stem, features, (*outputs, prediction_id), schema)),
+        explanation=explanation,
+        messages=tuple(_messages(stem, features, (*outputs, explanation, prediction_id), schema)),
     )
 
 
@@ -304,11 +320,9 @@ def _names(named: Named, numbers: list[int], taken: Iterable[str]) -> list[str]:
     return [names[number] for number in numbers]
 
 
-def _prediction_id_name(taken: Iterable[str]) -> str:
-    used = {fold(name) for name in taken}
-    if fold(PREDICTION_ID) not in used:
-        return PREDICTION_ID
-    return distinct(_LONG_PREDICTION_ID, PREDICTION_ID_NUMBER, used)
+def _own_name(name: str, number: int, taken: Iterable[str]) -> str:
+    used = {fold(each) for each in taken}
+    return name if fold(name) not in used else distinct(_PREFIX + name, number, used)
 
 
 def _messages(
@@ -342,6 +356,34 @@ def _messages(
             Field("message", 3, _STRING, comment="For people."),
         ),
         none,
+    )
+    margins = Field("margins", 3, _MESSAGE, repeated=True, message=f"{stem}Margin", comment="In their order.")
+    yield Message(
+        f"{stem}Explanation",
+        "What each feature contributes to an output.",
+        (
+            Field("output", 1, _STRING, comment="The output's name in the model."),
+            Field("link", 2, _STRING, comment="The function from margins to the output, such as sigmoid."),
+            margins,
+        ),
+        none,
+    )
+    yield Message(
+        f"{stem}Margin",
+        "A margin: the sum of its base and of all contributions.",
+        (
+            Field("label", 1, _STRING, comment="For an output of classes, the class."),
+            Field("base", 2, _DOUBLE, optional=True, comment="The expected margin over the training rows."),
+            Field("margin", 3, _DOUBLE, optional=True, comment="The margin of the row."),
+            Field("contributions", 4, _MESSAGE, message=f"{stem}Contributions", comment="By feature."),
+        ),
+        none,
+    )
+    yield Message(
+        f"{stem}Contributions",
+        "What each feature contributes to a margin. Only the strongest are set where the call asks for some.",
+        tuple(replace(each, type=_DOUBLE, comment="") for each in features),
+        schema.reserved_features,
     )
     rows = Field("rows", 1, _MESSAGE, repeated=True, message=f"{stem}Row", comment="At least one.")
     yield Message(f"{stem}Rows", "Many rows.", (rows,), none)

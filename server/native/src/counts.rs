@@ -26,8 +26,9 @@ pub(crate) type RouteKey = (String, String, String, bool);
 pub(crate) type Buckets = Vec<(u16, u64)>;
 /// Answered, failed by reason, durations.
 pub(crate) type CallSums = (u64, [u64; REASONS], Sums);
-/// Model, version, calls by method, rows, row errors by reason, decode, run, encode.
-pub(crate) type VersionSums = (String, String, Vec<CallSums>, u64, [u64; ROW_REASONS], Sums, Sums, Sums);
+/// Model, version, calls by method, rows, rows that were explained, row errors by reason, and the durations decode,
+/// explain, run, encode.
+pub(crate) type VersionSums = (String, String, Vec<CallSums>, [u64; 2], [u64; ROW_REASONS], [Sums; 4]);
 /// Key, calls, rows, failed by reason, row errors by reason, dropped, latency in seconds, scores.
 pub(crate) type RouteSums = (RouteKey, u64, u64, [u64; REASONS], [u64; ROW_REASONS], u64, Buckets, Buckets);
 
@@ -127,13 +128,17 @@ impl CountRegistry {
                     *total += count.load(Relaxed);
                 }
             }
-            let rows = shards.iter().map(|shard| shard.rows.load(Relaxed)).sum();
+            let total = |pick: fn(&VersionCounts) -> &AtomicU64| {
+                shards.iter().map(|shard| pick(shard).load(Relaxed)).sum()
+            };
+            let rows = [total(|shard| &shard.rows), total(|shard| &shard.explained_rows)];
             let sums = |pick: fn(&VersionCounts) -> &Histogram| {
                 statistics::sum(shards.iter().map(|shard| pick(shard)))
             };
-            let (decode, run, encode) = (sums(|c| &c.decode), sums(|c| &c.run), sums(|c| &c.encode));
+            let picks: [fn(&VersionCounts) -> &Histogram; 4] =
+                [|c| &c.decode, |c| &c.explain, |c| &c.run, |c| &c.encode];
             let calls = of_calls(shards.iter().map(|shard| &shard.calls));
-            (model.clone(), version.clone(), calls, rows, row_errors, decode, run, encode)
+            (model.clone(), version.clone(), calls, rows, row_errors, picks.map(sums))
         };
         versions.entries.iter().filter(|(_, entry)| entry.serves).map(each).collect()
     }
@@ -190,7 +195,7 @@ mod tests {
             registry.versions.lock().unwrap().publish(served);
         };
         let rows = || -> Vec<(String, u64)> {
-            registry.of_versions().into_iter().map(|sums| (sums.1, sums.3)).collect()
+            registry.of_versions().into_iter().map(|sums| (sums.1, sums.3[0])).collect()
         };
         registry.version("m", "1")[0].rows.fetch_add(3, Relaxed);
         assert!(rows().is_empty());

@@ -13,7 +13,9 @@ pub fn decode(data: &[u8]) -> bool {
     if read.is_ok() {
         assert_eq!(used, fresh);
         assert_eq!(used.numbers(data).len() % size_of::<f64>(), 0);
-        for text in used.texts.iter().chain([&used.model, &used.version, &used.schema_fingerprint]) {
+        let explained = used.explain.as_ref().map(|explain| &explain.output);
+        let names = [&used.model, &used.version, &used.schema_fingerprint].into_iter().chain(explained);
+        for text in used.texts.iter().chain(names) {
             assert!(std::str::from_utf8(text.of(data)).is_ok());
         }
     }

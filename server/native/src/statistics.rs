@@ -74,8 +74,10 @@ pub(crate) struct MethodCounts(pub [CallCounts; MAX_METHODS]);
 pub(crate) struct VersionCounts {
     pub calls: MethodCounts,
     pub rows: AtomicU64,
+    pub explained_rows: AtomicU64,
     pub row_errors: [AtomicU64; ROW_REASONS],
     pub decode: Histogram,
+    pub explain: Histogram,
     pub run: Histogram,
     pub encode: Histogram,
 }

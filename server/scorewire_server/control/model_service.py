@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from scorewire_proto.v1 import models_pb2 as pb
+from scorewire_proto.v1 import schema_pb2
 from scorewire_server.catalog.catalog import Catalog
 from scorewire_server.control.descriptors import MODELS
 from scorewire_server.control.known_texts import known_texts
@@ -13,7 +14,7 @@ from scorewire_server.control.methods import unary, unary_of_caller
 from scorewire_server.control.route_statistics import route_statistics
 from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.port import ControlMethod
-from scorewire_server.engine.snapshot import ModelRecord, Shadow
+from scorewire_server.engine.snapshot import LoadedVersion, ModelRecord, Shadow
 from scorewire_server.engine.statistics import Statistics
 from scorewire_server.errors import missing_model, model_not_found
 from scorewire_server.records.ledger import Ledger
@@ -160,6 +161,7 @@ class ModelService:
             if record.loaded is not None:
                 version.runs_on = record.loaded.runs_on.name
                 version.runs_on_details = record.loaded.runs_on.details
+                version.explanations.extend(_explanations(record.loaded))
         routing = status.routing
         for name, weight in model.routing.split:
             routing.split.add(version=name, weight=weight)
@@ -168,3 +170,17 @@ class ModelService:
             routing.shadow.version = model.routing.shadow.version
             routing.shadow.share = model.routing.shadow.share
         return status
+
+
+def _explanations(version: LoadedVersion) -> Iterator[pb.OutputExplanation]:
+    """Whether and how each output is explained, in schema order; not classes, which have probabilities."""
+    explanations = version.explanations
+    for output in version.manifest.schema.outputs:
+        explainer = explanations.explainers.get(output.name)
+        if explainer is not None:
+            yield pb.OutputExplanation(
+                output=output.name, link=explainer.told.link, details=explainer.trees.description
+            )
+        elif output.kind != schema_pb2.OUTPUT_KIND_CLASS or output.name in explanations.reasons:
+            reason = explanations.reasons.get(output.name, explanations.absent)
+            yield pb.OutputExplanation(output=output.name, details=reason)

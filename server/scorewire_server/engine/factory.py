@@ -11,6 +11,7 @@ from typing import Protocol
 from scorewire_contract.scoring import RunGraph
 from scorewire_contract.service.start import StartError
 from scorewire_server.engine.access import AccessOptions
+from scorewire_server.engine.explaining import OpenTrees
 from scorewire_server.engine.port import ControlMethod, Engine
 from scorewire_server.engine.recording import RecordOptions
 from scorewire_server.engine.runs_on import CompileGraph, refuse_programs
@@ -53,6 +54,7 @@ class EngineKind:
         make: makes an engine.
         open_session: opens a session for a graph, in the runtime of this engine.
         compile_graph: compiles a graph that this engine then runs without the runtime.
+        open_trees: makes the trees whose contributions explain an output.
     """
 
     name: str
@@ -61,6 +63,7 @@ class EngineKind:
     make: MakeEngine
     open_session: OpenSession
     compile_graph: CompileGraph
+    open_trees: OpenTrees
 
 
 def choose_engine(name: str, kernel: str = "auto") -> EngineKind:
@@ -87,6 +90,7 @@ def _choose_engine(name: str) -> EngineKind:
     if name == "reference" or (name == "auto" and not installed):
         import onnxruntime  # noqa: PLC0415
 
+        from scorewire_server.engine.reference.contributions import KernelContributions  # noqa: PLC0415
         from scorewire_server.engine.reference.engine import ReferenceEngine  # noqa: PLC0415
         from scorewire_server.engine.reference.program import find_compiler  # noqa: PLC0415
         from scorewire_server.engine.reference.session import open_session  # noqa: PLC0415
@@ -99,15 +103,17 @@ def _choose_engine(name: str) -> EngineKind:
             ReferenceEngine,
             open_session,
             find_compiler(),
+            KernelContributions,
         )
     if not installed:
         raise StartError(
             "--engine native needs the package scorewire-native; install it, or use --engine reference"
         )
+    from scorewire_server.engine.native.contributions import open_trees  # noqa: PLC0415
     from scorewire_server.engine.native.engine import NativeEngine  # noqa: PLC0415
     from scorewire_server.engine.native.session import compile_graph, load_runtime  # noqa: PLC0415
     from scorewire_server.engine.native.session import open_session as open_native  # noqa: PLC0415
 
     runtime = load_runtime()
     description = f"native {version('scorewire-native')} (onnxruntime {runtime})"
-    return EngineKind("native", description, runtime, NativeEngine, open_native, compile_graph)
+    return EngineKind("native", description, runtime, NativeEngine, open_native, compile_graph, open_trees)

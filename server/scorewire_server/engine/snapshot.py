@@ -19,6 +19,7 @@ from scorewire_proto.v1 import models_pb2, schema_pb2
 from scorewire_server.engine import split
 from scorewire_server.engine.encodings.tensor_codec import TensorCodec
 from scorewire_server.engine.encodings.typed_codec import TypedCodec
+from scorewire_server.engine.explaining import Explanations
 from scorewire_server.engine.runs_on import UNTRIED, RunsOn
 from scorewire_server.errors import VersionNotFoundError, VersionUnavailableError, clip, model_not_found
 
@@ -42,6 +43,7 @@ class LoadedVersion:
         max_rows: the most rows of one call; None is the server's limit.
         digest: the bundle's digest.
         runs_on: what runs the graph.
+        explanations: which outputs can be explained.
         typed: reads and writes the typed encoding, made from the manifest.
         tensors: reads and writes the tensor encoding, made from the manifest.
 
@@ -59,6 +61,7 @@ class LoadedVersion:
     max_rows: int | None = None
     digest: str = ""
     runs_on: RunsOn = UNTRIED
+    explanations: Explanations = field(default_factory=Explanations, repr=False)
     typed: TypedCodec = field(init=False, repr=False)
     tensors: TensorCodec = field(init=False, repr=False)
 

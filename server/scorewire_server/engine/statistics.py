@@ -253,18 +253,25 @@ class CallStatistics:
 
 @dataclass(slots=True)
 class VersionStatistics:
-    """The counts of one version; the histograms have one entry for each scored call."""
+    """The counts of one version.
+
+    The histograms have one entry for each scored call, `explain` for each that is explained.
+    """
 
     rows: int = 0
+    explained_rows: int = 0
     row_errors: dict[Reason, int] = field(default_factory=dict)
     decode: Histogram = field(default_factory=Histogram)
+    explain: Histogram = field(default_factory=Histogram)
     run: Histogram = field(default_factory=Histogram)
     encode: Histogram = field(default_factory=Histogram)
 
     def add(self, other: VersionStatistics) -> None:
         """Add other counts."""
         self.rows += other.rows
+        self.explained_rows += other.explained_rows
         _add(self.row_errors, other.row_errors)
+        self.explain.add_all(other.explain)
         self.decode.add_all(other.decode)
         self.run.add_all(other.run)
         self.encode.add_all(other.encode)

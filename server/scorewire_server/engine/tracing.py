@@ -15,7 +15,7 @@ from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 from scorewire_server.errors import Code, Reason
 
 # What a message passes on its way to the answer; a stage of a `TracedCall` names one by its place here.
-STAGES: Final = ("decode", "route", "run", "encode", "record")
+STAGES: Final = ("decode", "route", "explain", "run", "encode", "record")
 # The longest tracestate that is kept; https://www.w3.org/TR/trace-context/#tracestate-limits asks for 512.
 MAX_STATE_BYTES: Final = 512
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from scorewire_server.engine.encodings.encoding import VersionName
+from scorewire_server.engine.explaining import Explainer
 from scorewire_server.engine.snapshot import LoadedVersion, Route, Snapshot
 from scorewire_server.errors import (
     InvalidRequestError,
@@ -86,6 +87,18 @@ def check_request(
         violations=violations,
         model=version.model,
         version=version.version,
+    )
+
+
+def find_explainer(version: LoadedVersion, output: str) -> Explainer:
+    """What explains an output of a version; "" is the first output that can be explained.
+
+    Raises:
+        InvalidRequestError: the version has no such output.
+        NotExplainedError: the output cannot be explained.
+    """
+    return version.explanations.find(
+        output, outputs=version.scorer.output_names, model=version.model, version=version.version
     )
 
 

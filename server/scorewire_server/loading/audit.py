@@ -10,13 +10,13 @@ graph breaks one of these rules:
 - No operator makes a huge tensor out of the values of a small constant.
 - No operator is random or in training mode, since golden rows prove nothing about a
   score that differs at the next call.
-- Inputs and outputs are those of the manifest.
+- Inputs and outputs are those of the manifest, or of the explanation.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import onnx
 from google.protobuf.message import DecodeError
@@ -68,6 +68,28 @@ def audit(graph: bytes, manifest: manifest_pb2.Manifest) -> None:
     Raises:
         AuditError: the graph breaks a rule; the message says which.
     """
+    _audit(graph, manifest, [output.name for output in manifest.schema.outputs])
+
+
+def audit_explanation(
+    graph: bytes, manifest: manifest_pb2.Manifest, explanation: manifest_pb2.Explanation
+) -> None:
+    """Check the graph of an explanation against the rules, its bundle's manifest and the explanation.
+
+    Raises:
+        AuditError: the graph breaks a rule; the message says which.
+    """
+    try:
+        trees = [term.input for output in explanation.outputs for term in output.trees]
+        linear = [term.values for output in explanation.outputs for term in output.linear]
+        _audit(graph, manifest, [*trees, *linear])
+        if has_subgraphs(graph):
+            raise AuditError("a node contains a graph, so a row decides how long it runs")
+    except AuditError as error:
+        raise AuditError(f"of the explanation: {error}") from None
+
+
+def _audit(graph: bytes, manifest: manifest_pb2.Manifest, outputs: Sequence[str]) -> None:
     if len(graph) > MAX_GRAPH_BYTES:
         raise AuditError(f"the graph has {len(graph)} bytes, more than {MAX_GRAPH_BYTES}")
     model = onnx.ModelProto()
@@ -83,7 +105,7 @@ def audit(graph: bytes, manifest: manifest_pb2.Manifest) -> None:
         _check_domain(opset.domain)
     if configuring := sorted(_CONFIGURING & {entry.key for entry in model.metadata_props}):
         raise AuditError(f"the graph's metadata would configure the runtime: {configuring[0]}")
-    _check_signature(model.graph, manifest)
+    _check_signature(model.graph, manifest, outputs)
     node_count = 0
     for part in _graphs(model.graph, 0):
         node_count += len(part.node)
@@ -197,7 +219,7 @@ def _check_growth(node: onnx.NodeProto, sizes: onnx.TensorProto) -> None:
         raise AuditError(f"a node of type {node.op_type} makes more than {MAX_GROWN_ELEMENTS} elements")
 
 
-def _check_signature(graph: onnx.GraphProto, manifest: manifest_pb2.Manifest) -> None:
+def _check_signature(graph: onnx.GraphProto, manifest: manifest_pb2.Manifest, outputs: Sequence[str]) -> None:
     constants = {tensor.name for tensor in graph.initializer}
     inputs = {
         value.name: value.type.tensor_type.elem_type for value in graph.input if value.name not in constants
@@ -206,10 +228,10 @@ def _check_signature(graph: onnx.GraphProto, manifest: manifest_pb2.Manifest) ->
     if inputs != wanted:
         raise AuditError(f"the graph takes {_names(inputs)}, the manifest feeds {_names(wanted)}")
     answered = {value.name for value in graph.output}
-    for output in manifest.schema.outputs:
-        if output.name not in answered:
+    for output in outputs:
+        if output not in answered:
             raise AuditError(
-                f"the graph has the outputs {sorted(answered)}, and not {output.name!r} of the schema"
+                f"the graph has the outputs {sorted(answered)}, and not {output!r} of the schema"
             )
 
 

@@ -21,9 +21,11 @@ from scorewire_contract.service.logs import log_fault
 from scorewire_proto.v1 import models_pb2
 from scorewire_server.catalog.records import announce, refuse
 from scorewire_server.catalog.repository import BundleFolder, read_folder
+from scorewire_server.engine.explaining import OpenTrees, refuse_trees
 from scorewire_server.engine.runs_on import CompileGraph, refuse_programs
 from scorewire_server.engine.snapshot import LoadedVersion, VersionRecord
 from scorewire_server.loading.audit import AuditError, audit, has_subgraphs
+from scorewire_server.loading.explanations import explanations_of
 from scorewire_server.loading.microbatching import max_shared_rows
 from scorewire_server.loading.programs import choose_runner
 
@@ -32,6 +34,7 @@ OpenSession: TypeAlias = Callable[[bytes], RunGraph]
 # Prepares an engine for a version.
 Prepare: TypeAlias = Callable[[LoadedVersion], None]
 _NO_PROGRAMS = refuse_programs("the server runs every graph with onnxruntime")
+_NO_TREES = refuse_trees("the server explains nothing")
 _WARM_UP_ROUNDS = 5
 _WARM_UP_ROWS = 256
 
@@ -41,7 +44,9 @@ def load(
     open_session: OpenSession,
     prepare: Prepare | None = None,
     digest: str = "",
+    *,
     compile_graph: CompileGraph = _NO_PROGRAMS,
+    open_trees: OpenTrees = _NO_TREES,
 ) -> VersionRecord:
     """Load a version, or find the reason to refuse it. Never raises.
 
@@ -52,12 +57,13 @@ def load(
         digest: the digest that the bundle must have; "" takes any.
         compile_graph: compiles the graph, so that the version is run without onnxruntime where that is
             possible; by default onnxruntime runs all graphs.
+        open_trees: makes the trees whose contributions explain an output; by default nothing is explained.
     """
     what = "it"
     try:
         bundle = read_folder(folder, digest)
         what = f"its graph of {len(bundle.graph)} bytes"
-        loaded = _load(bundle, open_session, compile_graph)
+        loaded = _load(bundle, open_session, compile_graph, open_trees)
         if prepare is not None:
             prepare(loaded)
     except (BundleError, AuditError, GoldenMismatchError) as error:
@@ -79,7 +85,9 @@ def load(
     return refuse(folder, reason)
 
 
-def _load(bundle: Bundle, open_session: OpenSession, compile_graph: CompileGraph) -> LoadedVersion:
+def _load(
+    bundle: Bundle, open_session: OpenSession, compile_graph: CompileGraph, open_trees: OpenTrees
+) -> LoadedVersion:
     manifest = bundle.manifest
     audit(bundle.graph, manifest)
     session = open_session(bundle.graph)
@@ -102,6 +110,13 @@ def _load(bundle: Bundle, open_session: OpenSession, compile_graph: CompileGraph
         max_shared_rows=max_shared_rows(bundle, scorer, graph_ns),
         digest=bundle.digest,
         runs_on=runs_on,
+        explanations=explanations_of(
+            bundle,
+            scorer.coder,
+            open_session=open_session,
+            compile_graph=compile_graph,
+            open_trees=open_trees,
+        ),
     )
 
 

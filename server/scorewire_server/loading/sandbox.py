@@ -244,7 +244,9 @@ def _run_child(seconds: int, memory_bytes: int, threads: int, engine: str, kerne
         # The server kills a child that takes too long; the alarm does if the server is gone.
         signal.alarm(seconds + _ALARM_SECONDS)
         folder = BundleFolder(Path(path), model, version)
-        record = load(folder, open_graph, prepare, compile_graph=kind.compile_graph)
+        record = load(
+            folder, open_graph, prepare, compile_graph=kind.compile_graph, open_trees=kind.open_trees
+        )
         signal.alarm(0)
         reason, digest = record.reason, record.loaded.digest if record.loaded is not None else ""
         del record

@@ -22,7 +22,7 @@ CALL = TracedCall(
     principal="shop",
     begin_ns=1000,
     end_ns=2000,
-    stages=[(0, 1100, 1200), (2, 1300, 1400)],
+    stages=[(0, 1100, 1200), (2, 1300, 1400), (3, 1400, 1500)],
     code=code_pb2.OK,
     reason=errors_pb2.ERROR_REASON_UNSPECIFIED,
     model="churn",
@@ -43,7 +43,7 @@ def spans(*calls: TracedCall) -> list[Span]:
 
 
 def test_a_call_is_a_server_span_with_its_stages_below() -> None:
-    call, decode, run = spans(CALL)
+    call, *stages = spans(CALL)
     assert (call.name, call.kind) == (CALL.method, Span.SPAN_KIND_SERVER)
     assert (call.trace_id, call.span_id, call.parent_span_id) == CALL[2:5]
     assert (call.start_time_unix_nano, call.end_time_unix_nano) == (1000, 2000)
@@ -62,14 +62,15 @@ def test_a_call_is_a_server_span_with_its_stages_below() -> None:
         "scorewire.prediction_id": "id-7",
         "scorewire.run.calls": 4,
     }
-    assert [(each.name, each.start_time_unix_nano, each.end_time_unix_nano) for each in (decode, run)] == [
+    assert [(each.name, each.start_time_unix_nano, each.end_time_unix_nano) for each in stages] == [
         ("decode", 1100, 1200),
-        ("run", 1300, 1400),
+        ("explain", 1300, 1400),
+        ("run", 1400, 1500),
     ]
-    for each in (decode, run):
+    for each in stages:
         assert (each.trace_id, each.parent_span_id, each.trace_state) == (CALL.trace_id, CALL.span_id, "a=1")
         assert (each.kind, each.flags, len(each.span_id)) == (Span.SPAN_KIND_INTERNAL, 0x101, 8)
-    assert decode.span_id != run.span_id
+    assert len({each.span_id for each in stages}) == len(stages)
 
 
 def test_a_message_of_a_stream_is_no_server_span() -> None:

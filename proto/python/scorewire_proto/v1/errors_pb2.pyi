@@ -82,6 +82,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED: the caller has used up its calls or rows a second, or
     its calls at one time. `google.rpc.RetryInfo` says when to try again.
     """
+    ERROR_REASON_NOT_EXPLAINED: _ErrorReason.ValueType  # 23
+    """FAILED_PRECONDITION: the version cannot explain the output; the message says
+    why.
+    """
     ERROR_REASON_MISSING_VALUE: _ErrorReason.ValueType  # 100
     """Row error: a value is missing that the model requires."""
     ERROR_REASON_NUMBER_OUT_OF_RANGE: _ErrorReason.ValueType  # 101
@@ -155,6 +159,10 @@ same for a model that does not exist.
 ERROR_REASON_CALLER_LIMIT: ErrorReason.ValueType  # 22
 """RESOURCE_EXHAUSTED: the caller has used up its calls or rows a second, or
 its calls at one time. `google.rpc.RetryInfo` says when to try again.
+"""
+ERROR_REASON_NOT_EXPLAINED: ErrorReason.ValueType  # 23
+"""FAILED_PRECONDITION: the version cannot explain the output; the message says
+why.
 """
 ERROR_REASON_MISSING_VALUE: ErrorReason.ValueType  # 100
 """Row error: a value is missing that the model requires."""

@@ -74,6 +74,7 @@ class VersionStatus(_message.Message):
     SERVING_SINCE_FIELD_NUMBER: _builtins.int
     RUNS_ON_FIELD_NUMBER: _builtins.int
     RUNS_ON_DETAILS_FIELD_NUMBER: _builtins.int
+    EXPLANATIONS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Semantic version; the folder's name if that is not a semantic version."""
     state: Global___VersionState.ValueType
@@ -88,6 +89,12 @@ class VersionStatus(_message.Message):
     def serving_since(self) -> _timestamp_pb2.Timestamp:
         """When it began to serve; unset before."""
 
+    @_builtins.property
+    def explanations(self) -> _containers.RepeatedCompositeFieldContainer[Global___OutputExplanation]:
+        """For each output that can be asked for by `Explain`, whether and how it is
+        explained. Empty unless it serves.
+        """
+
     def __init__(
         self,
         *,
@@ -97,14 +104,45 @@ class VersionStatus(_message.Message):
         serving_since: _timestamp_pb2.Timestamp | None = ...,
         runs_on: _builtins.str = ...,
         runs_on_details: _builtins.str = ...,
+        explanations: _abc.Iterable[Global___OutputExplanation] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["serving_since", b"serving_since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "runs_on", b"runs_on", "runs_on_details", b"runs_on_details", "serving_since", b"serving_since", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["explanations", b"explanations", "reason", b"reason", "runs_on", b"runs_on", "runs_on_details", b"runs_on_details", "serving_since", b"serving_since", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VersionStatus: _TypeAlias = VersionStatus  # noqa: Y015
+
+@_typing.final
+class OutputExplanation(_message.Message):
+    """Whether an output can be explained."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    LINK_FIELD_NUMBER: _builtins.int
+    DETAILS_FIELD_NUMBER: _builtins.int
+    output: _builtins.str
+    """The output's name in the schema."""
+    link: _builtins.str
+    """The function from margins to the output; empty if it cannot be explained."""
+    details: _builtins.str
+    """For people: how contributions are computed, or why they are not."""
+    def __init__(
+        self,
+        *,
+        output: _builtins.str = ...,
+        link: _builtins.str = ...,
+        details: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["details", b"details", "link", b"link", "output", b"output"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OutputExplanation: _TypeAlias = OutputExplanation  # noqa: Y015
 
 @_typing.final
 class WeightedVersion(_message.Message):

@@ -26,7 +26,7 @@ from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from scorewire_proto.v1 import prediction_pb2 as scorewire_dot_v1_dot_prediction__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19scorewire/v1/packed.proto\x12\x0cscorewire.v1\x1a\x17google/rpc/status.proto\x1a\x1dscorewire/v1/prediction.proto\"?\n\nPackedRows\x12\x11\n\trow_count\x18\x01 \x01(\r\x12\x0f\n\x07numbers\x18\x02 \x03(\x0c\x12\r\n\x05texts\x18\x03 \x03(\t\"\x8f\x01\n\x14PackedPredictRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x1a\n\x12schema_fingerprint\x18\x03 \x01(\t\x12\x13\n\x0brouting_key\x18\x04 \x01(\t\x12&\n\x04rows\x18\x05 \x01(\x0b\x32\x18.scorewire.v1.PackedRows\"<\n\x0cPackedOutput\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07numbers\x18\x02 \x03(\x0c\x12\r\n\x05texts\x18\x03 \x03(\t\"\xe5\x01\n\x15PackedPredictResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x11\n\trow_count\x18\x03 \x01(\r\x12+\n\x07outputs\x18\x04 \x03(\x0b\x32\x1a.scorewire.v1.PackedOutput\x12&\n\x06\x65rrors\x18\x05 \x03(\x0b\x32\x16.scorewire.v1.RowError\x12\x16\n\x0eserver_time_us\x18\x06 \x01(\r\x12\x15\n\rmodel_time_us\x18\x07 \x01(\r\x12\x15\n\rprediction_id\x18\x08 \x01(\t\"i\n\x1aPackedPredictStreamRequest\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\x04\x12\x33\n\x07request\x18\x02 \x01(\x0b\x32\".scorewire.v1.PackedPredictRequest\"\x9d\x01\n\x1bPackedPredictStreamResponse\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\x04\x12\x37\n\x08response\x18\x02 \x01(\x0b\x32#.scorewire.v1.PackedPredictResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"\x1f\n\x0fPackedTypedRows\x12\x0c\n\x04rows\x18\x01 \x03(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19scorewire/v1/packed.proto\x12\x0cscorewire.v1\x1a\x17google/rpc/status.proto\x1a\x1dscorewire/v1/prediction.proto\"?\n\nPackedRows\x12\x11\n\trow_count\x18\x01 \x01(\r\x12\x0f\n\x07numbers\x18\x02 \x03(\x0c\x12\r\n\x05texts\x18\x03 \x03(\t\"\xb7\x01\n\x14PackedPredictRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x1a\n\x12schema_fingerprint\x18\x03 \x01(\t\x12\x13\n\x0brouting_key\x18\x04 \x01(\t\x12&\n\x04rows\x18\x05 \x01(\x0b\x32\x18.scorewire.v1.PackedRows\x12&\n\x07\x65xplain\x18\x06 \x01(\x0b\x32\x15.scorewire.v1.Explain\"<\n\x0cPackedOutput\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07numbers\x18\x02 \x03(\x0c\x12\r\n\x05texts\x18\x03 \x03(\t\"\x9f\x02\n\x15PackedPredictResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x11\n\trow_count\x18\x03 \x01(\r\x12+\n\x07outputs\x18\x04 \x03(\x0b\x32\x1a.scorewire.v1.PackedOutput\x12&\n\x06\x65rrors\x18\x05 \x03(\x0b\x32\x16.scorewire.v1.RowError\x12\x16\n\x0eserver_time_us\x18\x06 \x01(\r\x12\x15\n\rmodel_time_us\x18\x07 \x01(\r\x12\x15\n\rprediction_id\x18\x08 \x01(\t\x12\x38\n\rcontributions\x18\t \x01(\x0b\x32!.scorewire.v1.PackedContributions\"\x93\x01\n\x13PackedContributions\x12\x0e\n\x06output\x18\x01 \x01(\t\x12\x0c\n\x04link\x18\x02 \x01(\t\x12\x0e\n\x06labels\x18\x03 \x03(\t\x12\x0f\n\x07\x63olumns\x18\x04 \x03(\t\x12\x0c\n\x04\x62\x61se\x18\x05 \x03(\x01\x12\x0f\n\x07margins\x18\x06 \x03(\x0c\x12\x0e\n\x06values\x18\x07 \x03(\x0c\x12\x0e\n\x06places\x18\x08 \x03(\r\"i\n\x1aPackedPredictStreamRequest\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\x04\x12\x33\n\x07request\x18\x02 \x01(\x0b\x32\".scorewire.v1.PackedPredictRequest\"\x9d\x01\n\x1bPackedPredictStreamResponse\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\x04\x12\x37\n\x08response\x18\x02 \x01(\x0b\x32#.scorewire.v1.PackedPredictResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"\x1f\n\x0fPackedTypedRows\x12\x0c\n\x04rows\x18\x01 \x03(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,15 +36,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PACKEDROWS']._serialized_start=99
   _globals['_PACKEDROWS']._serialized_end=162
   _globals['_PACKEDPREDICTREQUEST']._serialized_start=165
-  _globals['_PACKEDPREDICTREQUEST']._serialized_end=308
-  _globals['_PACKEDOUTPUT']._serialized_start=310
-  _globals['_PACKEDOUTPUT']._serialized_end=370
-  _globals['_PACKEDPREDICTRESPONSE']._serialized_start=373
-  _globals['_PACKEDPREDICTRESPONSE']._serialized_end=602
-  _globals['_PACKEDPREDICTSTREAMREQUEST']._serialized_start=604
-  _globals['_PACKEDPREDICTSTREAMREQUEST']._serialized_end=709
-  _globals['_PACKEDPREDICTSTREAMRESPONSE']._serialized_start=712
-  _globals['_PACKEDPREDICTSTREAMRESPONSE']._serialized_end=869
-  _globals['_PACKEDTYPEDROWS']._serialized_start=871
-  _globals['_PACKEDTYPEDROWS']._serialized_end=902
+  _globals['_PACKEDPREDICTREQUEST']._serialized_end=348
+  _globals['_PACKEDOUTPUT']._serialized_start=350
+  _globals['_PACKEDOUTPUT']._serialized_end=410
+  _globals['_PACKEDPREDICTRESPONSE']._serialized_start=413
+  _globals['_PACKEDPREDICTRESPONSE']._serialized_end=700
+  _globals['_PACKEDCONTRIBUTIONS']._serialized_start=703
+  _globals['_PACKEDCONTRIBUTIONS']._serialized_end=850
+  _globals['_PACKEDPREDICTSTREAMREQUEST']._serialized_start=852
+  _globals['_PACKEDPREDICTSTREAMREQUEST']._serialized_end=957
+  _globals['_PACKEDPREDICTSTREAMRESPONSE']._serialized_start=960
+  _globals['_PACKEDPREDICTSTREAMRESPONSE']._serialized_end=1117
+  _globals['_PACKEDTYPEDROWS']._serialized_start=1119
+  _globals['_PACKEDTYPEDROWS']._serialized_end=1150
 # @@protoc_insertion_point(module_scope)

@@ -73,6 +73,7 @@ class PackedPredictRequest(_message.Message):
     SCHEMA_FINGERPRINT_FIELD_NUMBER: _builtins.int
     ROUTING_KEY_FIELD_NUMBER: _builtins.int
     ROWS_FIELD_NUMBER: _builtins.int
+    EXPLAIN_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """As in PredictRequest."""
     version: _builtins.str
@@ -85,6 +86,10 @@ class PackedPredictRequest(_message.Message):
     def rows(self) -> Global___PackedRows:
         """As in PredictRequest."""
 
+    @_builtins.property
+    def explain(self) -> _prediction_pb2.Explain:
+        """As in PredictRequest."""
+
     def __init__(
         self,
         *,
@@ -93,10 +98,11 @@ class PackedPredictRequest(_message.Message):
         schema_fingerprint: _builtins.str = ...,
         routing_key: _builtins.str = ...,
         rows: Global___PackedRows | None = ...,
+        explain: _prediction_pb2.Explain | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["explain", b"explain", "rows", b"rows"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "routing_key", b"routing_key", "rows", b"rows", "schema_fingerprint", b"schema_fingerprint", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["explain", b"explain", "model", b"model", "routing_key", b"routing_key", "rows", b"rows", "schema_fingerprint", b"schema_fingerprint", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -150,6 +156,7 @@ class PackedPredictResponse(_message.Message):
     SERVER_TIME_US_FIELD_NUMBER: _builtins.int
     MODEL_TIME_US_FIELD_NUMBER: _builtins.int
     PREDICTION_ID_FIELD_NUMBER: _builtins.int
+    CONTRIBUTIONS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """As in PredictResponse."""
     version: _builtins.str
@@ -170,6 +177,10 @@ class PackedPredictResponse(_message.Message):
     def errors(self) -> _containers.RepeatedCompositeFieldContainer[_prediction_pb2.RowError]:
         """As in PredictResponse."""
 
+    @_builtins.property
+    def contributions(self) -> Global___PackedContributions:
+        """As in PredictResponse."""
+
     def __init__(
         self,
         *,
@@ -181,14 +192,77 @@ class PackedPredictResponse(_message.Message):
         server_time_us: _builtins.int = ...,
         model_time_us: _builtins.int = ...,
         prediction_id: _builtins.str = ...,
+        contributions: Global___PackedContributions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contributions", b"contributions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["errors", b"errors", "model", b"model", "model_time_us", b"model_time_us", "outputs", b"outputs", "prediction_id", b"prediction_id", "row_count", b"row_count", "server_time_us", b"server_time_us", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contributions", b"contributions", "errors", b"errors", "model", b"model", "model_time_us", b"model_time_us", "outputs", b"outputs", "prediction_id", b"prediction_id", "row_count", b"row_count", "server_time_us", b"server_time_us", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PackedPredictResponse: _TypeAlias = PackedPredictResponse  # noqa: Y015
+
+@_typing.final
+class PackedContributions(_message.Message):
+    """Twin of Contributions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    LINK_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    BASE_FIELD_NUMBER: _builtins.int
+    MARGINS_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
+    output: _builtins.str
+    """As in Contributions."""
+    link: _builtins.str
+    """As in Contributions."""
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in Contributions."""
+
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in Contributions."""
+
+    @_builtins.property
+    def base(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """As in Contributions."""
+
+    @_builtins.property
+    def margins(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Pieces of little-endian doubles."""
+
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Pieces of little-endian doubles."""
+
+    @_builtins.property
+    def places(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """As in Contributions."""
+
+    def __init__(
+        self,
+        *,
+        output: _builtins.str = ...,
+        link: _builtins.str = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        columns: _abc.Iterable[_builtins.str] | None = ...,
+        base: _abc.Iterable[_builtins.float] | None = ...,
+        margins: _abc.Iterable[_builtins.bytes] | None = ...,
+        values: _abc.Iterable[_builtins.bytes] | None = ...,
+        places: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "columns", b"columns", "labels", b"labels", "link", b"link", "margins", b"margins", "output", b"output", "places", b"places", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PackedContributions: _TypeAlias = PackedContributions  # noqa: Y015
 
 @_typing.final
 class PackedPredictStreamRequest(_message.Message):

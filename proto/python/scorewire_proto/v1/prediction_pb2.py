@@ -26,7 +26,7 @@ from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from scorewire_proto.v1 import errors_pb2 as scorewire_dot_v1_dot_errors__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dscorewire/v1/prediction.proto\x12\x0cscorewire.v1\x1a\x17google/rpc/status.proto\x1a\x19scorewire/v1/errors.proto\"9\n\x04Rows\x12\x11\n\trow_count\x18\x01 \x01(\r\x12\x0f\n\x07numbers\x18\x02 \x03(\x01\x12\r\n\x05texts\x18\x03 \x03(\t\"\x83\x01\n\x0ePredictRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x1a\n\x12schema_fingerprint\x18\x03 \x01(\t\x12\x13\n\x0brouting_key\x18\x04 \x01(\t\x12 \n\x04rows\x18\x05 \x01(\x0b\x32\x12.scorewire.v1.Rows\"6\n\x06Output\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07numbers\x18\x02 \x03(\x01\x12\r\n\x05texts\x18\x03 \x03(\t\"d\n\x08RowError\x12\x0b\n\x03row\x18\x01 \x01(\r\x12)\n\x06reason\x18\x02 \x01(\x0e\x32\x19.scorewire.v1.ErrorReason\x12\x0f\n\x07\x66\x65\x61ture\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\"\xd9\x01\n\x0fPredictResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x11\n\trow_count\x18\x03 \x01(\r\x12%\n\x07outputs\x18\x04 \x03(\x0b\x32\x14.scorewire.v1.Output\x12&\n\x06\x65rrors\x18\x05 \x03(\x0b\x32\x16.scorewire.v1.RowError\x12\x16\n\x0eserver_time_us\x18\x06 \x01(\r\x12\x15\n\rmodel_time_us\x18\x07 \x01(\r\x12\x15\n\rprediction_id\x18\x08 \x01(\t\"]\n\x14PredictStreamRequest\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\x04\x12-\n\x07request\x18\x02 \x01(\x0b\x32\x1c.scorewire.v1.PredictRequest\"\x91\x01\n\x15PredictStreamResponse\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\x04\x12\x31\n\x08response\x18\x02 \x01(\x0b\x32\x1d.scorewire.v1.PredictResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result2\xb9\x01\n\x11PredictionService\x12\x46\n\x07Predict\x12\x1c.scorewire.v1.PredictRequest\x1a\x1d.scorewire.v1.PredictResponse\x12\\\n\rPredictStream\x12\".scorewire.v1.PredictStreamRequest\x1a#.scorewire.v1.PredictStreamResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dscorewire/v1/prediction.proto\x12\x0cscorewire.v1\x1a\x17google/rpc/status.proto\x1a\x19scorewire/v1/errors.proto\"9\n\x04Rows\x12\x11\n\trow_count\x18\x01 \x01(\r\x12\x0f\n\x07numbers\x18\x02 \x03(\x01\x12\r\n\x05texts\x18\x03 \x03(\t\"\xab\x01\n\x0ePredictRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x1a\n\x12schema_fingerprint\x18\x03 \x01(\t\x12\x13\n\x0brouting_key\x18\x04 \x01(\t\x12 \n\x04rows\x18\x05 \x01(\x0b\x32\x12.scorewire.v1.Rows\x12&\n\x07\x65xplain\x18\x06 \x01(\x0b\x32\x15.scorewire.v1.Explain\"(\n\x07\x45xplain\x12\r\n\x05top_k\x18\x01 \x01(\r\x12\x0e\n\x06output\x18\x02 \x01(\t\"6\n\x06Output\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07numbers\x18\x02 \x03(\x01\x12\r\n\x05texts\x18\x03 \x03(\t\"d\n\x08RowError\x12\x0b\n\x03row\x18\x01 \x01(\r\x12)\n\x06reason\x18\x02 \x01(\x0e\x32\x19.scorewire.v1.ErrorReason\x12\x0f\n\x07\x66\x65\x61ture\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\"\x8d\x02\n\x0fPredictResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x11\n\trow_count\x18\x03 \x01(\r\x12%\n\x07outputs\x18\x04 \x03(\x0b\x32\x14.scorewire.v1.Output\x12&\n\x06\x65rrors\x18\x05 \x03(\x0b\x32\x16.scorewire.v1.RowError\x12\x16\n\x0eserver_time_us\x18\x06 \x01(\r\x12\x15\n\rmodel_time_us\x18\x07 \x01(\r\x12\x15\n\rprediction_id\x18\x08 \x01(\t\x12\x32\n\rcontributions\x18\t \x01(\x0b\x32\x1b.scorewire.v1.Contributions\"\x8d\x01\n\rContributions\x12\x0e\n\x06output\x18\x01 \x01(\t\x12\x0c\n\x04link\x18\x02 \x01(\t\x12\x0e\n\x06labels\x18\x03 \x03(\t\x12\x0f\n\x07\x63olumns\x18\x04 \x03(\t\x12\x0c\n\x04\x62\x61se\x18\x05 \x03(\x01\x12\x0f\n\x07margins\x18\x06 \x03(\x01\x12\x0e\n\x06values\x18\x07 \x03(\x01\x12\x0e\n\x06places\x18\x08 \x03(\r\"]\n\x14PredictStreamRequest\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\x04\x12-\n\x07request\x18\x02 \x01(\x0b\x32\x1c.scorewire.v1.PredictRequest\"\x91\x01\n\x15PredictStreamResponse\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\x04\x12\x31\n\x08response\x18\x02 \x01(\x0b\x32\x1d.scorewire.v1.PredictResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result2\xb9\x01\n\x11PredictionService\x12\x46\n\x07Predict\x12\x1c.scorewire.v1.PredictRequest\x1a\x1d.scorewire.v1.PredictResponse\x12\\\n\rPredictStream\x12\".scorewire.v1.PredictStreamRequest\x1a#.scorewire.v1.PredictStreamResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,17 +36,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROWS']._serialized_start=99
   _globals['_ROWS']._serialized_end=156
   _globals['_PREDICTREQUEST']._serialized_start=159
-  _globals['_PREDICTREQUEST']._serialized_end=290
-  _globals['_OUTPUT']._serialized_start=292
-  _globals['_OUTPUT']._serialized_end=346
-  _globals['_ROWERROR']._serialized_start=348
-  _globals['_ROWERROR']._serialized_end=448
-  _globals['_PREDICTRESPONSE']._serialized_start=451
-  _globals['_PREDICTRESPONSE']._serialized_end=668
-  _globals['_PREDICTSTREAMREQUEST']._serialized_start=670
-  _globals['_PREDICTSTREAMREQUEST']._serialized_end=763
-  _globals['_PREDICTSTREAMRESPONSE']._serialized_start=766
-  _globals['_PREDICTSTREAMRESPONSE']._serialized_end=911
-  _globals['_PREDICTIONSERVICE']._serialized_start=914
-  _globals['_PREDICTIONSERVICE']._serialized_end=1099
+  _globals['_PREDICTREQUEST']._serialized_end=330
+  _globals['_EXPLAIN']._serialized_start=332
+  _globals['_EXPLAIN']._serialized_end=372
+  _globals['_OUTPUT']._serialized_start=374
+  _globals['_OUTPUT']._serialized_end=428
+  _globals['_ROWERROR']._serialized_start=430
+  _globals['_ROWERROR']._serialized_end=530
+  _globals['_PREDICTRESPONSE']._serialized_start=533
+  _globals['_PREDICTRESPONSE']._serialized_end=802
+  _globals['_CONTRIBUTIONS']._serialized_start=805
+  _globals['_CONTRIBUTIONS']._serialized_end=946
+  _globals['_PREDICTSTREAMREQUEST']._serialized_start=948
+  _globals['_PREDICTSTREAMREQUEST']._serialized_end=1041
+  _globals['_PREDICTSTREAMRESPONSE']._serialized_start=1044
+  _globals['_PREDICTSTREAMRESPONSE']._serialized_end=1189
+  _globals['_PREDICTIONSERVICE']._serialized_start=1192
+  _globals['_PREDICTIONSERVICE']._serialized_end=1377
 # @@protoc_insertion_point(module_scope)

@@ -69,6 +69,7 @@ class PredictRequest(_message.Message):
     SCHEMA_FINGERPRINT_FIELD_NUMBER: _builtins.int
     ROUTING_KEY_FIELD_NUMBER: _builtins.int
     ROWS_FIELD_NUMBER: _builtins.int
+    EXPLAIN_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
     version: _builtins.str
@@ -81,6 +82,10 @@ class PredictRequest(_message.Message):
     def rows(self) -> Global___Rows:
         """The rows to predict."""
 
+    @_builtins.property
+    def explain(self) -> Global___Explain:
+        """If set, the response explains the predictions."""
+
     def __init__(
         self,
         *,
@@ -89,14 +94,48 @@ class PredictRequest(_message.Message):
         schema_fingerprint: _builtins.str = ...,
         routing_key: _builtins.str = ...,
         rows: Global___Rows | None = ...,
+        explain: Global___Explain | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["explain", b"explain", "rows", b"rows"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "routing_key", b"routing_key", "rows", b"rows", "schema_fingerprint", b"schema_fingerprint", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["explain", b"explain", "model", b"model", "routing_key", b"routing_key", "rows", b"rows", "schema_fingerprint", b"schema_fingerprint", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PredictRequest: _TypeAlias = PredictRequest  # noqa: Y015
+
+@_typing.final
+class Explain(_message.Message):
+    """What to explain. An output is explained by its margin: the number that the
+    output is a function of, such as the log-odds of a probability. Each of the
+    caller's columns, which are the features, contributes a part of it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOP_K_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    top_k: _builtins.int
+    """For each row and margin, how many columns: those whose contributions have the
+    largest magnitudes, the largest first. 0 for all columns, in schema order.
+    """
+    output: _builtins.str
+    """The output's name in the schema; empty for the first output that the version
+    can explain.
+    """
+    def __init__(
+        self,
+        *,
+        top_k: _builtins.int = ...,
+        output: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["output", b"output", "top_k", b"top_k"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Explain: _TypeAlias = Explain  # noqa: Y015
 
 @_typing.final
 class Output(_message.Message):
@@ -182,6 +221,7 @@ class PredictResponse(_message.Message):
     SERVER_TIME_US_FIELD_NUMBER: _builtins.int
     MODEL_TIME_US_FIELD_NUMBER: _builtins.int
     PREDICTION_ID_FIELD_NUMBER: _builtins.int
+    CONTRIBUTIONS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model that answered."""
     version: _builtins.str
@@ -206,6 +246,10 @@ class PredictResponse(_message.Message):
     def errors(self) -> _containers.RepeatedCompositeFieldContainer[Global___RowError]:
         """At most one per row, in ascending order of rows."""
 
+    @_builtins.property
+    def contributions(self) -> Global___Contributions:
+        """Set if the request asks for it."""
+
     def __init__(
         self,
         *,
@@ -217,14 +261,88 @@ class PredictResponse(_message.Message):
         server_time_us: _builtins.int = ...,
         model_time_us: _builtins.int = ...,
         prediction_id: _builtins.str = ...,
+        contributions: Global___Contributions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contributions", b"contributions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["errors", b"errors", "model", b"model", "model_time_us", b"model_time_us", "outputs", b"outputs", "prediction_id", b"prediction_id", "row_count", b"row_count", "server_time_us", b"server_time_us", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contributions", b"contributions", "errors", b"errors", "model", b"model", "model_time_us", b"model_time_us", "outputs", b"outputs", "prediction_id", b"prediction_id", "row_count", b"row_count", "server_time_us", b"server_time_us", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PredictResponse: _TypeAlias = PredictResponse  # noqa: Y015
+
+@_typing.final
+class Contributions(_message.Message):
+    """What each column of each row contributes to the margins of one output. For each
+    row and margin, the base and the contributions of all columns add up to the
+    margin.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    LINK_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    BASE_FIELD_NUMBER: _builtins.int
+    MARGINS_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
+    output: _builtins.str
+    """The output that is explained."""
+    link: _builtins.str
+    """The function from margins to the output, such as "identity", "sigmoid",
+    "softmax" or "exp".
+    """
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """For an output of classes, the class that each margin is of; else empty."""
+
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The columns that `values` are of, in schema order; with `top_k`, those that occur
+        in `places`.
+        """
+
+    @_builtins.property
+    def base(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The expected margin over the training rows, one for each margin."""
+
+    @_builtins.property
+    def margins(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Row by row, one for each margin. NaN for a row with an error."""
+
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Row by row and margin by margin, one for each of `columns`, or `top_k` of them.
+        NaN for a row with an error.
+        """
+
+    @_builtins.property
+    def places(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """With `top_k` only: the place in `columns` of the column that each of `values` is
+        of.
+        """
+
+    def __init__(
+        self,
+        *,
+        output: _builtins.str = ...,
+        link: _builtins.str = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        columns: _abc.Iterable[_builtins.str] | None = ...,
+        base: _abc.Iterable[_builtins.float] | None = ...,
+        margins: _abc.Iterable[_builtins.float] | None = ...,
+        values: _abc.Iterable[_builtins.float] | None = ...,
+        places: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "columns", b"columns", "labels", b"labels", "link", b"link", "margins", b"margins", "output", b"output", "places", b"places", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Contributions: _TypeAlias = Contributions  # noqa: Y015
 
 @_typing.final
 class PredictStreamRequest(_message.Message):

@@ -13,6 +13,8 @@ pub(crate) struct Question {
     /// The version that was to answer; empty where no version was found.
     pub picked: String,
     pub schema_fingerprint: String,
+    /// The output that is to be explained, "" for any; `None` for none.
+    pub explain: Option<String>,
     pub row_count: u32,
     pub number_count: usize,
     pub text_count: usize,

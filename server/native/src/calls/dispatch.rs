@@ -30,6 +30,8 @@ use crate::transport::stream::RequestBody;
 /// By which typed calls name what their rows do not.
 const VERSION: &str = "scorewire-version";
 const ROUTING_KEY: &str = "scorewire-routing-key";
+const EXPLAIN: &str = "scorewire-explain";
+const EXPLAIN_OUTPUT: &str = "scorewire-explain-output";
 
 thread_local! {
     /// The memory for calls that are answered together. It is empty between them.
@@ -208,7 +210,9 @@ fn begin_one(
         Handler::Typed(method, service) => {
             let told = |name: &str| text(context.metadata.last(name).unwrap_or_default()).to_owned();
             let (version, routing_key) = (told(VERSION), told(ROUTING_KEY));
-            (method, Some(Arc::new(TypedTarget { service, version, routing_key })))
+            let explain =
+                context.metadata.last(EXPLAIN).map(|count| (column_count(count), told(EXPLAIN_OUTPUT)));
+            (method, Some(Arc::new(TypedTarget { service, version, routing_key, explain })))
         }
         Handler::Control => {
             let principal = grant.as_ref().map(|grant| &*grant.principal);
@@ -251,6 +255,14 @@ fn begin_one(
     }
     stream::begin(worker, call, messages(body, false), responder);
     None
+}
+
+/// How many columns a caller wants to be explained: a number of at most 18 digits, or any other text for all, which
+/// is 0.
+fn column_count(count: &[u8]) -> u32 {
+    let is_number = count.len() <= 18 && count.iter().all(u8::is_ascii_digit);
+    let number = if is_number { text(count).parse::<u64>().unwrap_or(0) } else { 0 };
+    number.min(u64::from(u32::MAX)) as u32
 }
 
 /// Whether a principal may know whether there is a method: that of a typed service tells that there is its model.

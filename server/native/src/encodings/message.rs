@@ -9,6 +9,7 @@ use crate::onnx::library::GraphError;
 use crate::protocol::protobuf::{MalformedError, Span};
 use crate::rows::checks::RowError;
 use crate::rows::coding::Coder;
+use crate::rows::explainer::Explained;
 use crate::rows::output::Output;
 use crate::rows::request::Request;
 use crate::rows::runner::RunTimes;
@@ -105,6 +106,17 @@ pub(crate) fn nanoseconds(from: Instant, to: Instant) -> u64 {
     to.saturating_duration_since(from).as_nanos() as u64
 }
 
+/// What the columns of one message's rows contribute to an output.
+#[derive(Clone, Copy)]
+pub(crate) struct ExplainedRows<'a> {
+    /// The index of the explainer among those of the version.
+    pub index: usize,
+    /// Of the rows without an error.
+    pub explained: &'a Explained,
+    /// How many columns the caller wants of each row and margin; 0 for all.
+    pub top_k: u32,
+}
+
 /// The outputs of one message's rows, and what an answer says beside them.
 #[derive(Clone, Copy)]
 pub(crate) struct Scores<'a> {
@@ -123,12 +135,26 @@ pub(crate) struct Scores<'a> {
     pub times: Times,
     /// The id of the record, in ASCII; empty where the prediction is not recorded.
     pub prediction_id: &'a [u8],
+    /// `None`: the caller did not ask for an explanation.
+    pub explained: Option<ExplainedRows<'a>>,
 }
 
 impl Scores<'_> {
     /// How many rows the message has.
     pub(crate) fn row_count(&self) -> usize {
         self.decoded.request.row_count as usize
+    }
+
+    /// For each row its place among the rows that were scored; `None` for a row with an error.
+    pub(crate) fn scored_rows(&self) -> impl Iterator<Item = Option<usize>> + Clone {
+        let (mut errors, mut scored) = (self.errors.iter().peekable(), 0);
+        (0..self.row_count()).map(move |row| {
+            if errors.next_if(|error| error.row as usize == row).is_some() {
+                return None;
+            }
+            scored += 1;
+            Some(scored - 1)
+        })
     }
 
     /// Calls `take` with the values of an output of numbers for a range of rows, row by row; NaN for rows with an

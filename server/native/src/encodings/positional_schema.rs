@@ -1,5 +1,6 @@
 //! A version's part of the answers in scorewire.v1's own encoding.
 
+use crate::encodings::contributions::ContributionsSchema;
 use crate::encodings::message::Scores;
 use crate::onnx::library::GraphError;
 use crate::onnx::tensor::{Element, Tensor};
@@ -15,10 +16,17 @@ pub(crate) struct PositionalSchema {
     head: Vec<u8>,
     /// For each output the field `name` of an `Output`; empty for an empty name.
     names: Vec<Vec<u8>>,
+    /// For each output that can be explained.
+    pub contributions: Vec<ContributionsSchema>,
 }
 
 impl PositionalSchema {
-    pub(crate) fn new(model: &str, version: &str, outputs: &[Output]) -> Self {
+    pub(crate) fn new(
+        model: &str,
+        version: &str,
+        outputs: &[Output],
+        contributions: Vec<ContributionsSchema>,
+    ) -> Self {
         let field = |number, text: &str| {
             let mut out = Vec::new();
             protobuf::put_bytes_head(&mut out, number, text.len());
@@ -32,6 +40,7 @@ impl PositionalSchema {
         Self {
             head: [field(1, model), field(2, version)].concat(),
             names: outputs.iter().map(name).collect(),
+            contributions,
         }
     }
 
@@ -50,6 +59,7 @@ impl PositionalSchema {
             true => texts_fields(scores)?,
             false => Vec::new(),
         };
+        let contributions = scores.explained.map(|rows| self.contributions[rows.index].encode(scores, &rows));
         let numbers_len = |output: &Output| row_count * output.width * DOUBLE;
         let values_len = |i: usize, output: &Output| match output.texts {
             true => texts[i].len(),
@@ -65,7 +75,8 @@ impl PositionalSchema {
             + errors().map(|(row, rest)| protobuf::bytes_field_len(5, error_len(row, rest))).sum::<usize>()
             + protobuf::varint_field_len(6, server_us)
             + protobuf::varint_field_len(7, model_us)
-            + protobuf::text_field_len(8, scores.prediction_id.len());
+            + protobuf::text_field_len(8, scores.prediction_id.len())
+            + contributions.as_ref().map_or(0, |message| protobuf::bytes_field_len(9, message.len()));
         let whole = match correlation_id {
             None => length,
             Some(id) => protobuf::varint_field_len(1, id) + protobuf::bytes_field_len(2, length),
@@ -95,6 +106,10 @@ impl PositionalSchema {
         protobuf::put_varint_field(&mut out, 6, server_us);
         protobuf::put_varint_field(&mut out, 7, model_us);
         protobuf::put_text_field(&mut out, 8, scores.prediction_id);
+        if let Some(message) = contributions {
+            protobuf::put_bytes_head(&mut out, 9, message.len());
+            out.extend_from_slice(&message);
+        }
         debug_assert_eq!(out.len(), PREFIX_BYTES + whole);
         Ok(out)
     }

@@ -71,6 +71,7 @@ impl RefusedRows {
             kept: &[],
             times: Times { begin: now, decoded: now, run: RunTimes { begin: now, end: now } },
             prediction_id: &[],
+            explained: None,
         }
     }
 }
@@ -83,8 +84,8 @@ fn refusals() -> [Vec<u8>; ROW_REASONS] {
 fn answer(encoding: &dyn Encoding, prediction_id: &[u8]) -> Vec<u8> {
     let rows = RefusedRows::new(2);
     let schema = WireSchema {
-        positional: PositionalSchema::new("m", "1.0.0", &rows.outputs),
-        typed: TypedSchema::new("1.0.0", vec![], vec![], vec![refusals()]),
+        positional: PositionalSchema::new("m", "1.0.0", &rows.outputs, vec![]),
+        typed: TypedSchema::new("1.0.0", vec![], vec![], vec![refusals()], vec![]),
         tensors: TensorSchema::new(("m", "1.0.0"), vec![], vec![]),
     };
     let names = || Names::new::<&str>(&[]).unwrap();

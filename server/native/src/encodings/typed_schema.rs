@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::encodings::message::Scores;
+use crate::encodings::typed_explanation::TypedExplanation;
 use crate::onnx::library::GraphError;
 use crate::onnx::tensor::Texts;
 use crate::protocol::framing::frame;
@@ -16,6 +17,8 @@ use crate::rows::request::Request;
 const DOUBLE: usize = 8;
 /// The field `prediction_id` of a prediction: behind all outputs, whose numbers are small.
 const PREDICTION_ID: u32 = (1 << 29) - 1;
+/// The field `explanation` of a prediction.
+const EXPLANATION: u32 = PREDICTION_ID - 1;
 
 /// A typed service: one for each major of a model.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,6 +34,8 @@ pub(crate) struct TypedTarget {
     /// A version or an alias; empty for the service's route.
     pub version: String,
     pub routing_key: String,
+    /// What is to be explained: how many columns, and of which output. `None`: nothing.
+    pub explain: Option<(u32, String)>,
 }
 
 /// The position of a field's value in a positional row.
@@ -56,12 +61,16 @@ pub(crate) struct TypedSchema {
     slots: Vec<(u32, FieldSlot)>,
     number_count: usize,
     text_count: usize,
+    /// The number of each feature's field, and the feature, by number.
+    columns: Vec<(u32, usize)>,
     /// The field `version` of a prediction.
     head: Vec<u8>,
     /// By the field's number, ascending.
     outputs: Vec<TypedOutput>,
     /// For each check of the coder, and each reason, the message of a prediction's field `error`.
     refusals: Vec<[Vec<u8>; ROW_REASONS]>,
+    /// For each output that can be explained.
+    explanations: Vec<TypedExplanation>,
 }
 
 impl TypedSchema {
@@ -70,7 +79,11 @@ impl TypedSchema {
         mut slots: Vec<(u32, FieldSlot)>,
         mut outputs: Vec<TypedOutput>,
         refusals: Vec<[Vec<u8>; ROW_REASONS]>,
+        explanations: Vec<TypedExplanation>,
     ) -> Self {
+        let numbers = slots.iter().map(|(number, _)| *number);
+        let mut columns = numbers.zip(0..).collect::<Vec<_>>();
+        columns.sort_unstable();
         slots.sort_unstable_by_key(|(number, _)| *number);
         outputs.sort_unstable_by_key(|field| field.number);
         let number_count = slots.iter().filter(|(_, slot)| matches!(slot, FieldSlot::Number(_))).count();
@@ -78,7 +91,7 @@ impl TypedSchema {
         let mut head = Vec::new();
         protobuf::put_bytes_head(&mut head, 1, version.len());
         head.extend_from_slice(version.as_bytes());
-        Self { slots, number_count, text_count, head, outputs, refusals }
+        Self { slots, number_count, text_count, columns, head, outputs, refusals, explanations }
     }
 
     pub(crate) fn read_row(&self, request: &mut Request, data: &[u8]) -> Result<(), MalformedError> {
@@ -159,7 +172,7 @@ impl TypedSchema {
         let columns = OutputColumns::new(self, scores)?;
         let mut prediction = Vec::with_capacity(64);
         self.write(&mut prediction, &columns, 0, scores.errors.first())?;
-        protobuf::put_text_field(&mut prediction, PREDICTION_ID, scores.prediction_id);
+        self.write_ends(&mut prediction, scores, scores.errors.is_empty().then_some(0));
         Ok(frame(&prediction))
     }
 
@@ -175,12 +188,23 @@ impl TypedSchema {
             let error = errors.next_if(|error| error.row as usize == row);
             one.clear();
             self.write(&mut one, &columns, answered, error)?;
-            protobuf::put_text_field(&mut one, PREDICTION_ID, scores.prediction_id);
+            self.write_ends(&mut one, scores, error.is_none().then_some(answered));
             answered += usize::from(error.is_none());
             protobuf::put_bytes_head(&mut all, 1, one.len());
             all.extend_from_slice(&one);
         }
         Ok(frame(&all))
+    }
+
+    /// Writes what a prediction has behind its outputs: the explanation of the row, by its place among those that were
+    /// scored, and the id of the record.
+    fn write_ends(&self, out: &mut Vec<u8>, scores: &Scores<'_>, scored: Option<usize>) {
+        if let Some((rows, scored)) = scores.explained.as_ref().zip(scored) {
+            let explanation = self.explanations[rows.index].encode(rows, scored, &self.columns);
+            protobuf::put_bytes_head(out, EXPLANATION, explanation.len());
+            out.extend_from_slice(&explanation);
+        }
+        protobuf::put_text_field(out, PREDICTION_ID, scores.prediction_id);
     }
 
     fn write(
@@ -278,7 +302,7 @@ mod tests {
 
     fn table() -> TypedSchema {
         let slots = vec![(40, FieldSlot::Text(0)), (2, FieldSlot::Number(0)), (3, FieldSlot::Number(1))];
-        TypedSchema::new("1.0.0", slots, Vec::new(), Vec::new())
+        TypedSchema::new("1.0.0", slots, Vec::new(), Vec::new(), Vec::new())
     }
 
     fn number(field: u64, value: f64) -> Vec<u8> {

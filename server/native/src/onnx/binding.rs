@@ -15,6 +15,7 @@ use crate::onnx::session::{Session, Stop};
 use crate::onnx::tensor::Tensor;
 
 /// The names of a graph's inputs and outputs, as C strings.
+#[derive(Clone)]
 pub(crate) struct Names(Vec<CString>);
 
 impl Names {

@@ -5,6 +5,6 @@ pub(crate) mod backend;
 pub(crate) mod binding;
 pub(crate) mod library;
 pub(crate) mod limit;
-mod program;
+pub(crate) mod program;
 pub(crate) mod session;
 pub(crate) mod tensor;

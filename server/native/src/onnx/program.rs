@@ -139,7 +139,11 @@ fn has_rows(tensor: &Tensor, rows: usize, port: &Port) -> Result<()> {
     Err(GraphError(format!("{name:?} has {found} values for {rows} rows of {width}")))
 }
 
-fn values(tensor: &Tensor) -> Result<Values<'_>> {
+/// The values of a tensor of numbers or truths.
+///
+/// # Errors
+/// `GraphError`: the kernel takes no values of this type.
+pub(crate) fn values(tensor: &Tensor) -> Result<Values<'_>> {
     Ok(match tensor.element() {
         Element::F32 => Values::F32(tensor.values()),
         Element::F64 => Values::F64(tensor.values()),

@@ -56,6 +56,16 @@ impl Call {
         }
     }
 
+    /// What is to be explained in the answer to a message of the call, which was read to `request`: how many columns,
+    /// and of which output. `None` where nothing is.
+    #[inline]
+    pub(crate) fn explain<'a>(&'a self, request: &Request, message: &'a [u8]) -> Option<(u32, &'a str)> {
+        match &self.typed {
+            None => request.explain.map(|explain| (explain.top_k, explain.output.text(message))),
+            Some(typed) => typed.explain.as_ref().map(|(top_k, output)| (*top_k, &**output)),
+        }
+    }
+
     /// Who calls; `None`: everybody may call.
     #[inline]
     pub(crate) fn principal(&self) -> Option<&Principal> {

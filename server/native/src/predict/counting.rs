@@ -54,6 +54,10 @@ impl Observer for Counting {
         }
         counts.decode.add(&self.bounds, nanoseconds(times.begin, times.decoded));
         counts.run.add(&self.bounds, times.run_ns());
+        if let Some(rows) = scores.explained {
+            counts.explained_rows.fetch_add(scores.row_count() as u64, Relaxed);
+            counts.explain.add(&self.bounds, rows.explained.ns);
+        }
         if answered {
             counts.encode.add(&self.bounds, nanoseconds(times.run.end, encoded));
         }

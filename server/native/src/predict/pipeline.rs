@@ -273,6 +273,19 @@ impl Predictor {
         if !self.takes(version, &decoded.request, message) {
             return ask(&decoded.request, Some(target), Problem::Request);
         }
+        let mut row_ns = version.row_ns;
+        if let Some((top_k, output)) = call.explain(&decoded.request, message) {
+            let Some(index) = version.explainer(output) else {
+                return ask(&decoded.request, Some(target), Problem::Request);
+            };
+            // Before anything is allocated for the contributions.
+            let rows = decoded.request.row_count as usize;
+            let length = version.wire.positional.contributions[index].expected_bytes(rows, top_k);
+            if length > self.scorer.limits.max_message_bytes {
+                return ask(&decoded.request, Some(target), Problem::TooLong(length));
+            }
+            row_ns += version.explainers[index].row_ns;
+        }
         let read = ReadTimes { begin, end };
         if let Some(principal) = principal
             && let Err(wait) = principal.take_rows(turn.worker, end, decoded.request.row_count)
@@ -282,7 +295,7 @@ impl Predictor {
         if call.is_expired(end) {
             return settled(fail(target, turn.worker, errors.expired.clone()));
         }
-        let expected_ns = f64::from(decoded.request.row_count) * version.row_ns
+        let expected_ns = f64::from(decoded.request.row_count) * row_ns
             + message.len() as f64 * version.runner.coder.byte_ns;
         if expected_ns <= INLINE_NS {
             if let Some(principal) = principal {
@@ -468,6 +481,7 @@ fn question(
         version: version.to_owned(),
         picked: target.map(|target| target.version.version.clone()).unwrap_or_default(),
         schema_fingerprint: request.schema_fingerprint.text(data).to_owned(),
+        explain: call.explain(request, data).map(|(_, output)| output.to_owned()),
         row_count: request.row_count,
         number_count: request.numbers(data).len() / size_of::<f64>(),
         text_count: request.texts.len(),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::bridge::events::Events;
 use crate::bridge::question::Problem;
-use crate::encodings::message::{Decoded, Scores};
+use crate::encodings::message::{Decoded, ExplainedRows, Scores};
 use crate::onnx::binding::IoBinding;
 use crate::onnx::library::GraphError;
 use crate::onnx::limit::RunError;
@@ -21,6 +21,7 @@ use crate::protocol::status::{FixedErrors, RpcError};
 use crate::routing::snapshot::{Route, Target};
 use crate::routing::source::RecordedSource;
 use crate::rows::coding::{CodingScratch, Rows};
+use crate::rows::explainer::Explained;
 use crate::rows::microbatch::Microbatch;
 use crate::rows::runner::RunTimes;
 
@@ -40,14 +41,23 @@ impl<'a> Routed<'a> {
         Rows::of(&self.decoded.request, self.message)
     }
 
+    /// How many columns the caller wants to be explained, and the index of the explainer; `None` for none.
+    pub(crate) fn explain(&self) -> Option<(u32, usize)> {
+        let (top_k, output) = self.call.explain(&self.decoded.request, self.message)?;
+        Some((top_k, self.target.version.explainer(output)?))
+    }
+
     fn scores<'s>(
         &'s self,
         scratch: &'s CodingScratch,
         binding: Option<&'s IoBinding>,
         run: RunTimes,
+        explained: Option<&'s Explained>,
     ) -> Scores<'s> {
         let times = self.read.with(run);
-        self.target.version.scores(self.message, self.decoded, scratch, binding, times)
+        let scores = self.target.version.scores(self.message, self.decoded, scratch, binding, times);
+        let Some((explained, (top_k, index))) = explained.zip(self.explain()) else { return scores };
+        Scores { explained: Some(ExplainedRows { index, explained, top_k }), ..scores }
     }
 }
 
@@ -91,7 +101,7 @@ impl Scorer {
         }
         let refusal = coder.refusal(error).to_vec();
         let now = Instant::now();
-        let scores = routed.scores(scratch, None, RunTimes { begin: now, end: now });
+        let scores = routed.scores(scratch, None, RunTimes { begin: now, end: now }, None);
         let shadowed = self.observers.shadow.draws(routed.route);
         let refused = Err(ScoreError::Question(Problem::Row(refusal)));
         self.tell(worker, routed, &scores, shadowed, None, refused).map(drop)
@@ -108,21 +118,86 @@ impl Scorer {
         scratch: &mut CodingScratch,
         until: Option<Instant>,
     ) -> Result<Vec<u8>, ScoreError> {
-        let (rows, call) = (routed.rows(), routed.call);
+        let rows = routed.rows();
+        let explained = match routed.explain() {
+            None => None,
+            Some(wanted) => Some(self.explain(worker, routed, wanted, scratch, until)?),
+        };
+        let explained = explained.as_ref();
         if scratch.errors.len() == rows.count {
             let now = Instant::now();
-            return self.answer(worker, routed, scratch, None, RunTimes { begin: now, end: now });
+            return self.answer(worker, routed, scratch, None, RunTimes { begin: now, end: now }, explained);
         }
         let answer = |binding: &IoBinding, scratch: &CodingScratch, run| {
-            self.answer(worker, routed, scratch, Some(binding), run)
+            self.answer(worker, routed, scratch, Some(binding), run, explained)
         };
-        match routed.target.version.runner.run(worker, rows, scratch, until, answer) {
-            Ok(scored) => scored,
-            Err(RunError::Stopped) if call.is_expired(Instant::now()) => {
-                Err(ScoreError::Rpc(self.errors.expired.clone()))
+        let ran = routed.target.version.runner.run(worker, rows, scratch, until, answer);
+        ran.unwrap_or_else(|error| Err(self.ended(routed, error)))
+    }
+
+    /// Explains rows that were examined, by so many columns and the explainer of an index. Not inlined: most calls want
+    /// no explanation.
+    ///
+    /// # Errors
+    /// `ScoreError`: as of `score`.
+    #[inline(never)]
+    fn explain(
+        &self,
+        worker: usize,
+        routed: &Routed<'_>,
+        (top_k, index): (u32, usize),
+        scratch: &mut CodingScratch,
+        until: Option<Instant>,
+    ) -> Result<Explained, ScoreError> {
+        let explainer = &routed.target.version.explainers[index];
+        let explained = explainer.explain(worker, routed.rows(), scratch, top_k, until);
+        explained.map_err(|error| self.ended(routed, error))
+    }
+
+    /// Explains the single rows of calls to one version that want it: together those of one output. `None` for a call
+    /// that does not.
+    #[inline(never)]
+    fn explain_microbatch(
+        &self,
+        worker: usize,
+        calls: &mut [(Routed<'_>, &mut CodingScratch)],
+    ) -> Vec<Option<Result<Explained, ScoreError>>> {
+        let wanted = calls.iter().map(|(routed, _)| routed.explain()).collect::<Vec<_>>();
+        let mut explained = calls.iter().map(|_| None).collect::<Vec<_>>();
+        let version = Arc::clone(&calls[0].0.target.version);
+        for (index, explainer) in version.explainers.iter().enumerate() {
+            let is_wanted = |wanted: &Option<(u32, usize)>| wanted.is_some_and(|(_, of)| of == index);
+            let of = (0..calls.len()).filter(|&at| is_wanted(&wanted[at])).collect::<Vec<_>>();
+            if of.len() > 1 && explainer.is_joint() {
+                let mut rows = Vec::with_capacity(of.len());
+                for ((routed, scratch), wanted) in calls.iter_mut().zip(&wanted) {
+                    if let Some((top_k, _)) = wanted.filter(|_| is_wanted(wanted)) {
+                        rows.push((routed.rows(), &mut **scratch, top_k));
+                    }
+                }
+                // Where one of them spoils the run, each is explained for itself.
+                if let Ok(each) = explainer.explain_together(worker, &mut rows) {
+                    of.iter().zip(each).for_each(|(&at, one)| explained[at] = Some(Ok(one)));
+                    continue;
+                }
             }
-            Err(RunError::Stopped) => Err(ScoreError::Rpc(self.errors.run_stopped.clone())),
-            Err(RunError::Failed(error)) => Err(self.failed(routed, &error)),
+            for at in of {
+                let (routed, scratch) = &mut calls[at];
+                let wanted = wanted[at].expect("the call wants an explanation");
+                explained[at] = Some(self.explain(worker, routed, wanted, scratch, None));
+            }
+        }
+        explained
+    }
+
+    /// The failure of a call whose run ended without outputs.
+    fn ended(&self, routed: &Routed<'_>, error: RunError) -> ScoreError {
+        match error {
+            RunError::Stopped if routed.call.is_expired(Instant::now()) => {
+                ScoreError::Rpc(self.errors.expired.clone())
+            }
+            RunError::Stopped => ScoreError::Rpc(self.errors.run_stopped.clone()),
+            RunError::Failed(error) => self.failed(routed, &error),
         }
     }
 
@@ -137,6 +212,8 @@ impl Scorer {
         calls: &mut [(Routed<'_>, &mut CodingScratch)],
     ) -> Result<Vec<Result<Vec<u8>, ScoreError>>, GraphError> {
         let runner = &calls[0].0.target.version.runner;
+        let is_explained = calls.iter().any(|(routed, _)| routed.explain().is_some());
+        let mut explained = if is_explained { self.explain_microbatch(worker, calls) } else { Vec::new() };
         let mut batch = Microbatch::new(runner, worker, calls.len())?;
         for (at, (routed, scratch)) in calls.iter_mut().enumerate() {
             batch.fill(at, routed.rows(), scratch)?;
@@ -148,7 +225,12 @@ impl Scorer {
             if let Some(trace) = &routed.call.trace {
                 trace.shares_run(calls.len());
             }
-            scored.push(self.answer(worker, routed, scratch, Some(binding), run));
+            let answer = |explained| self.answer(worker, routed, scratch, Some(binding), run, explained);
+            scored.push(match explained.get_mut(at).and_then(Option::take) {
+                None => answer(None),
+                Some(Ok(explained)) => answer(Some(&explained)),
+                Some(Err(error)) => Err(error),
+            });
         })?;
         Ok(scored)
     }
@@ -162,8 +244,9 @@ impl Scorer {
         scratch: &CodingScratch,
         binding: Option<&IoBinding>,
         run: RunTimes,
+        explained: Option<&Explained>,
     ) -> Result<Vec<u8>, ScoreError> {
-        let scores = routed.scores(scratch, binding, run);
+        let scores = routed.scores(scratch, binding, run, explained);
         let shadowed = self.observers.shadow.draws(routed.route);
         match &routed.target.source {
             None => self.write(worker, routed, &scores, shadowed, None),

@@ -13,9 +13,9 @@ use std::sync::atomic::{
 };
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::encodings::message::{Scores, nanoseconds};
+use crate::encodings::message::{ExplainedRows, Scores, nanoseconds};
 use crate::protocol::otlp::{self, Spans};
 use crate::protocol::status;
 use crate::protocol::trace_context::{OpenSpan, SpanContext, SpanId, TraceParent, is_flagged, join_state};
@@ -31,12 +31,13 @@ const TRACESTATE: &[u8] = b"tracestate";
 enum Stage {
     Decode,
     Route,
+    Explain,
     Run,
     Encode,
     Record,
 }
-const STAGES: usize = 5;
-const STAGE_NAMES: [&str; STAGES] = ["decode", "route", "run", "encode", "record"];
+const STAGES: usize = 6;
+const STAGE_NAMES: [&str; STAGES] = ["decode", "route", "explain", "run", "encode", "record"];
 /// The codes that are the server's fault by OpenTelemetry's conventions: UNKNOWN, DEADLINE_EXCEEDED,
 /// UNIMPLEMENTED, INTERNAL, UNAVAILABLE and DATA_LOSS.
 const FAULTS: [u32; 6] = [2, 4, 12, 13, 14, 15];
@@ -378,6 +379,11 @@ impl Trace {
             let mut passed = |stage: Stage, begin, end| stages[stage as usize] = Some((begin, end));
             passed(Stage::Decode, times.begin, times.decoded);
             if scores.binding.is_some() {
+                if let Some(ExplainedRows { explained, .. }) = scores.explained {
+                    // Rows are explained just before they are run.
+                    let begin = times.run.begin - Duration::from_nanos(explained.ns);
+                    passed(Stage::Explain, begin, times.run.begin);
+                }
                 passed(Stage::Run, times.run.begin, times.run.end);
                 call.shared = call.shared.max(1);
             }

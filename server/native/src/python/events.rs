@@ -42,7 +42,8 @@ pub(super) fn event_tuple(py: Python<'_>, event: Event) -> PyResult<Bound<'_, Py
             let route = (question.model, question.major, question.version, question.picked);
             let counts = (question.row_count, question.number_count, question.text_count);
             let problem = (malformed, refusal, answer_bytes);
-            let asked = (origin, question.method, route, question.schema_fingerprint, counts, problem);
+            let request = (question.schema_fingerprint, question.explain);
+            let asked = (origin, question.method, route, request, counts, problem);
             ("ask", id, asked).into_pyobject(py)
         }
     }

@@ -3,9 +3,11 @@
 mod access;
 mod bags;
 mod connection_parts;
+mod contributions;
 mod engine;
 mod errors;
 mod events;
+mod explainer;
 mod graph;
 mod recording;
 mod tracing;
@@ -27,6 +29,7 @@ fn scorewire_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(graph::load_runtime, module)?)?;
     module.add("UnsupportedError", module.py().get_type::<errors::UnsupportedError>())?;
     module.add_class::<graph::Graph>()?;
+    module.add_class::<contributions::Contributions>()?;
     module.add_class::<recording::PySource>()?;
     module.add_class::<version::PyVersion>()?;
     module.add_class::<engine::Engine>()

@@ -6,17 +6,21 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::counts::CountRegistry;
+use crate::encodings::contributions::ContributionsSchema;
 use crate::encodings::encoding::WireSchema;
 use crate::encodings::positional_schema::PositionalSchema;
 use crate::encodings::tensor_schema::{TensorInput, TensorOutput, TensorSchema};
+use crate::encodings::typed_explanation::TypedExplanation;
 use crate::encodings::typed_schema::{FieldSlot, TypedOutput, TypedSchema};
 use crate::onnx::binding::Names;
 use crate::protocol::reasons::ROW_REASONS;
 use crate::python::bags::{BagParts, bag, fold, part};
+use crate::python::explainer::{ExplainerParts, explanation};
 use crate::python::graph::{Graph, element};
 use crate::routing::version::Version;
 use crate::rows::checks::{CheckSource, FeatureCheck, NumberCheck};
 use crate::rows::coding::{Coder, GraphColumn, GraphInput};
+use crate::rows::explainer::Explainer;
 use crate::rows::output::Output;
 use crate::rows::runner::{GraphRunner, Model};
 use crate::rows::vocabulary::Vocabulary;
@@ -169,6 +173,9 @@ pub(super) struct VersionParts<'py> {
     row_by_row: bool,
     max_shared_rows: usize,
     checks: Vec<CheckParts>,
+    /// The names of the caller's columns, in schema order.
+    columns: Vec<String>,
+    explainers: Vec<ExplainerParts<'py>>,
     typed_fields: Vec<FieldParts>,
     typed_outputs: Vec<TypedOutputParts>,
     tensor_inputs: Vec<TensorInputParts>,
@@ -183,10 +190,16 @@ pub(super) fn version(parts: VersionParts<'_>, counts: &CountRegistry) -> PyResu
     let output = |OutputParts { name, width, texts }| Output { name, width, texts };
     let outputs: Vec<Output> = parts.outputs.into_iter().map(output).collect();
     let (checks, typed_refusals) = checks(parts.checks)?;
-    let (model, version) = (&parts.model, &parts.version);
+    let (model, version, columns) = (&parts.model, &parts.version, &parts.columns);
+    let (mut contributions, mut explanations) = (Vec::new(), Vec::new());
+    for parts in &parts.explainers {
+        let ExplainerParts { output, link, labels, base, .. } = parts;
+        contributions.push(ContributionsSchema::new(output, link, labels, columns, base));
+        explanations.push(TypedExplanation::new(output, link, labels, base));
+    }
     let wire = WireSchema {
-        positional: PositionalSchema::new(model, version, &outputs),
-        typed: typed(version, parts.typed_fields, parts.typed_outputs, typed_refusals),
+        positional: PositionalSchema::new(model, version, &outputs, contributions),
+        typed: typed(version, parts.typed_fields, parts.typed_outputs, typed_refusals, explanations),
         tensors: tensors(model, version, parts.tensor_inputs, parts.tensor_outputs),
     };
     let vocabulary =
@@ -198,17 +211,22 @@ pub(super) fn version(parts: VersionParts<'_>, counts: &CountRegistry) -> PyResu
         inputs(parts.inputs, parts.number_count)?,
         checks,
     );
+    let coder = Arc::new(coder);
     let graph = Model {
         backend: Arc::clone(&parts.graph.0),
-        input_names,
+        input_names: input_names.clone(),
         output_names,
-        coder,
+        coder: Arc::clone(&coder),
         outputs,
         row_by_row: parts.row_by_row,
         max_shared_rows: parts.max_shared_rows,
     };
+    let columns = parts.columns.len();
+    let explanation = |parts| explanation(parts, input_names.clone(), &coder, columns);
+    let explanations = parts.explainers.into_iter().map(explanation).collect::<PyResult<Vec<_>>>()?;
     // Last, so that a version that is refused counts nowhere.
     let counts = counts.version(model, version);
+    let explainers = explanations.into_iter().map(|parts| Explainer::new(parts, counts.len())).collect();
     Ok(Version {
         model: parts.model,
         version: parts.version,
@@ -218,6 +236,7 @@ pub(super) fn version(parts: VersionParts<'_>, counts: &CountRegistry) -> PyResu
         max_rows: parts.max_rows,
         score_output: parts.score_output,
         runner: GraphRunner::new(graph, counts.len()),
+        explainers,
         wire,
         counts,
     })
@@ -263,6 +282,7 @@ fn typed(
     fields: Vec<FieldParts>,
     outputs: Vec<TypedOutputParts>,
     refusals: TypedRefusals,
+    explanations: Vec<TypedExplanation>,
 ) -> TypedSchema {
     let slot = |FieldParts { number, text, position }| {
         (number, if text { FieldSlot::Text(position) } else { FieldSlot::Number(position) })
@@ -274,7 +294,7 @@ fn typed(
         labels,
     };
     let (slots, outputs) = (fields.into_iter().map(slot), outputs.into_iter().map(output));
-    TypedSchema::new(version, slots.collect(), outputs.collect(), refusals)
+    TypedSchema::new(version, slots.collect(), outputs.collect(), refusals, explanations)
 }
 
 fn tensors(

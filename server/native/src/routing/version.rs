@@ -6,6 +6,7 @@ use crate::encodings::encoding::WireSchema;
 use crate::encodings::message::{Decoded, Scores, Times};
 use crate::onnx::binding::IoBinding;
 use crate::rows::coding::CodingScratch;
+use crate::rows::explainer::Explainer;
 use crate::rows::runner::GraphRunner;
 use crate::statistics::VersionCounts;
 
@@ -26,6 +27,8 @@ pub(crate) struct Version {
     /// The output whose last column is counted as the score.
     pub score_output: Option<usize>,
     pub runner: GraphRunner,
+    /// By output, those that can be explained, in schema order.
+    pub explainers: Vec<Explainer>,
     pub wire: WireSchema,
     pub counts: Arc<VersionShards>,
 }
@@ -51,6 +54,15 @@ impl Version {
             kept: &scratch.kept,
             times,
             prediction_id: &[],
+            explained: None,
+        }
+    }
+
+    /// The index of the explainer of an output, of the first one for ""; `None` where the output cannot be explained.
+    pub(crate) fn explainer(&self, output: &str) -> Option<usize> {
+        match output {
+            "" => (!self.explainers.is_empty()).then_some(0),
+            output => self.explainers.iter().position(|explainer| explainer.output == output),
         }
     }
 }

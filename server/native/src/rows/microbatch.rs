@@ -49,6 +49,18 @@ impl<'a> Microbatch<'a> {
         self.runner.coder.fill_entries(&mut self.binding, rows)
     }
 
+    /// Runs the graph, and hands the outputs of all rows to `use_outputs`.
+    ///
+    /// # Errors
+    /// `GraphError`: as of `GraphRunner::run`. Then `use_outputs` was not called.
+    pub(crate) fn run_together<T>(self, use_outputs: impl FnOnce(&IoBinding) -> T) -> Result<T, GraphError> {
+        let Self { runner, worker, count, mut binding } = self;
+        runner.run_filled(&mut binding, count, None)?;
+        let used = use_outputs(&binding);
+        runner.give_back(worker, count, binding);
+        Ok(used)
+    }
+
     /// Runs the graph, and hands each row's outputs to `use_outputs`, as if the row had been alone.
     ///
     /// # Errors

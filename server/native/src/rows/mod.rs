@@ -3,6 +3,7 @@
 pub(crate) mod checks;
 pub(crate) mod coding;
 pub(crate) mod entries;
+pub(crate) mod explainer;
 pub(crate) mod microbatch;
 pub(crate) mod output;
 pub(crate) mod request;

@@ -19,6 +19,15 @@ const DOUBLE: usize = 8;
 const KEPT_TEXTS: usize = 1 << 12;
 const KEPT_BYTES: usize = 1 << 16;
 
+/// What the answer is to explain.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Explain {
+    /// How many columns of each row; 0 for all.
+    pub top_k: u32,
+    /// The name of an output; empty for the first one that can be explained.
+    pub output: Span,
+}
+
 /// The names and the positional rows of one message.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Request {
@@ -28,6 +37,8 @@ pub(crate) struct Request {
     pub version: Span,
     pub schema_fingerprint: Span,
     pub routing_key: Span,
+    /// `None`: nothing is to be explained.
+    pub explain: Option<Explain>,
     pub row_count: u32,
     pub texts: Vec<Span>,
     /// Where all doubles stand in one run. Without it they are in `gathered`.
@@ -112,7 +123,24 @@ impl Request {
                     let part = reader.bytes()?;
                     self.read_rows(data, part.range(), depth)?;
                 }
+                (6, Kind::Bytes) => {
+                    let part = reader.bytes()?;
+                    self.read_explain(data, part.range(), depth)?;
+                }
                 _ => reader.skip(field, kind, depth)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn read_explain(&mut self, data: &[u8], part: Range<usize>, depth: u32) -> Result<()> {
+        let explain = self.explain.get_or_insert_default();
+        let mut reader = Reader::new(data, part)?;
+        while let Some((field, kind)) = reader.tag()? {
+            match (field, kind) {
+                (1, Kind::Varint) => explain.top_k = reader.varint()? as u32,
+                (2, Kind::Bytes) => explain.output = reader.text()?,
+                _ => reader.skip(field, kind, depth - 1)?,
             }
         }
         Ok(())

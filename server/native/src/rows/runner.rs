@@ -25,7 +25,7 @@ pub(crate) struct Model {
     pub backend: Arc<Backend>,
     pub input_names: Names,
     pub output_names: Names,
-    pub coder: Coder,
+    pub coder: Arc<Coder>,
     pub outputs: Vec<Output>,
     /// Whether the graph takes one row in a run, and no more.
     pub row_by_row: bool,
@@ -35,7 +35,7 @@ pub(crate) struct Model {
 
 /// A version's graph, and how rows become its inputs.
 pub(crate) struct GraphRunner {
-    pub coder: Coder,
+    pub coder: Arc<Coder>,
     pub outputs: Vec<Output>,
     pub max_shared_rows: usize,
     backend: Arc<Backend>,
@@ -88,7 +88,11 @@ impl GraphRunner {
         limit::run(until, |stop| self.run_rows(worker, rows, scratch, stop, use_outputs))
     }
 
-    fn run_rows<T>(
+    /// As `run`, with a way to stop it.
+    ///
+    /// # Errors
+    /// `GraphError`: the run was stopped, the graph failed, or an output has another shape or type than the schema says.
+    pub(super) fn run_rows<T>(
         &self,
         worker: usize,
         rows: Rows<'_>,

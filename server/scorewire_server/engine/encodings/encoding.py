@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scorewire_contract.scoring import Scorer, Scores
 from scorewire_server.engine.encodings.tensor_codec import TensorCodec
 from scorewire_server.engine.encodings.typed_codec import TypedCodec
+from scorewire_server.engine.explaining import Explain, Explained
 
 
 class VersionName(NamedTuple):
@@ -64,6 +65,7 @@ class Request:
     numbers: NDArray[np.float64]
     texts: Sequence[str]
     correlation_id: int = 0
+    explain: Explain | None = None
 
     @property
     def target(self) -> VersionName:
@@ -106,6 +108,7 @@ class Answer(NamedTuple):
         scores: the outputs and the errors of these rows.
         server_ns: nanoseconds from the decoded request to the scores.
         prediction_id: the id of the record; "" for a prediction that is not recorded.
+        explained: the contributions to an output, if the caller wants them.
     """
 
     version: EncodedVersion
@@ -113,6 +116,7 @@ class Answer(NamedTuple):
     scores: Scores
     server_ns: int
     prediction_id: str = ""
+    explained: Explained | None = None
 
 
 class CallFails:

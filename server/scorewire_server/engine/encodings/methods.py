@@ -74,12 +74,12 @@ def typed_method(
         path: /package.Service/Method.
         model: the model whose service it is.
         major: the major version of the model that the service is of.
-        metadata: the call's; they name a version and a routing key.
+        metadata: the call's; they name a version and a routing key, and what is to be explained.
     """
     found = _TYPED_METHODS.get(path.rpartition("/")[2])
     if found is None:
         return None
     encoding, stream, counted_as = found
-    version, routing_key = read_metadata(metadata)
+    version, routing_key, explain = read_metadata(metadata)
     target = VersionName(model, version, major)
-    return PredictionMethod(path, encoding(target, routing_key), stream, counted_as)
+    return PredictionMethod(path, encoding(target, routing_key, explain), stream, counted_as)

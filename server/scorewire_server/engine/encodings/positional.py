@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from scorewire_proto.v1 import packed_pb2, prediction_pb2
 from scorewire_server.engine.encodings.encoding import Answer, CallFails, DecodedCall, Request
+from scorewire_server.engine.explaining import Explain, Explained
 from scorewire_server.errors import MalformedMessageError, to_status
 
 _DOUBLE = np.dtype("<f8")
@@ -101,7 +102,7 @@ def _correlation_id(call: DecodedCall | None) -> int:
 
 
 def _fill(response: packed_pb2.PackedPredictResponse, answer: Answer) -> None:
-    version, row_count, scores, server_ns, prediction_id = answer
+    version, row_count, scores, server_ns, prediction_id, explained = answer
     response.model = version.model
     response.version = version.version
     response.row_count = row_count
@@ -115,6 +116,23 @@ def _fill(response: packed_pb2.PackedPredictResponse, answer: Answer) -> None:
     response.server_time_us = server_ns // 1000
     response.model_time_us = scores.model_ns // 1000
     response.prediction_id = prediction_id
+    if explained is not None:
+        _fill_contributions(response.contributions, explained)
+
+
+def _fill_contributions(message: packed_pb2.PackedContributions, explained: Explained) -> None:
+    explainer, values = explained.explainer, explained.values
+    message.output, message.link = explainer.output, explainer.told.link
+    message.labels.extend(explainer.told.labels)
+    message.base.extend(explainer.base)
+    message.margins.append(explained.margins.astype(_DOUBLE, copy=False).tobytes())
+    columns: Sequence[str] = explainer.columns
+    if explained.chosen is not None:
+        used = np.unique(explained.chosen)
+        message.places.extend(np.searchsorted(used, explained.chosen).ravel().tolist())
+        columns = [columns[column] for column in used.tolist()]
+    message.columns.extend(columns)
+    message.values.append(values.astype(_DOUBLE, copy=False).tobytes())
 
 
 def _parse(data: bytes, kind: type[_Twin]) -> _Twin:
@@ -158,4 +176,5 @@ def _request(twin: packed_pb2.PackedPredictRequest, numbers: NDArray[np.float64]
         row_count=twin.rows.row_count,
         numbers=numbers,
         texts=twin.rows.texts,
+        explain=Explain(twin.explain.top_k, twin.explain.output) if twin.HasField("explain") else None,
     )

@@ -15,6 +15,7 @@ from scorewire_contract.scoring import Scores
 from scorewire_contract.typed import typed_schema
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import packed_pb2, schema_pb2
+from scorewire_server.engine.explaining import Explained
 from scorewire_server.errors import InvalidRequestError, MalformedMessageError, Violation, reason_name
 
 
@@ -80,18 +81,29 @@ class TypedCodec:
             return count, np.empty(0), []
         return self._read(_parse(self._rows, data).rows)
 
-    def write_prediction(self, scores: Scores, prediction_id: str) -> bytes:
+    def write_prediction(
+        self, scores: Scores, prediction_id: str, explained: Explained | None = None
+    ) -> bytes:
         """The prediction of the only row, or its error; with the id of the record, unless that is ""."""
         prediction = self._prediction()
-        self._fill(prediction, scores, 0, scores.errors[0] if scores.errors else None, prediction_id)
+        error = scores.errors[0] if scores.errors else None
+        self._fill(prediction, scores, 0, error, prediction_id)
+        if explained is not None and error is None:
+            self._explain(prediction, explained, 0)
         return bytes(prediction.SerializeToString())
 
-    def write_predictions(self, row_count: int, scores: Scores, prediction_id: str) -> bytes:
+    def write_predictions(
+        self, row_count: int, scores: Scores, prediction_id: str, explained: Explained | None = None
+    ) -> bytes:
         """The predictions of all rows, or their errors; each with the id of the record, unless that is ""."""
         predictions = self._predictions()
         errors = {error.row: error for error in scores.errors}
         for row in range(row_count):
-            self._fill(predictions.predictions.add(), scores, row, errors.get(row), prediction_id)
+            prediction = predictions.predictions.add()
+            error = errors.get(row)
+            self._fill(prediction, scores, row, error, prediction_id)
+            if explained is not None and error is None:
+                self._explain(prediction, explained, row)
         return bytes(predictions.SerializeToString())
 
     def error(self, error: RowError) -> Any:
@@ -143,6 +155,20 @@ class TypedCodec:
                 getattr(prediction, name).extend(row_values)
             else:
                 setattr(prediction, name, row_values[0])
+
+    def _explain(self, prediction: Any, explained: Explained, row: int) -> None:
+        message = getattr(prediction, self.schema.explanation.name)
+        told = explained.explainer.told
+        message.output, message.link = told.output, told.link
+        count = explained.values.shape[2]
+        for index, base in enumerate(explained.explainer.base):
+            label = told.labels[index] if told.labels else ""
+            margin = message.margins.add(label=label, base=base, margin=explained.margins[row, index])
+            # An empty message is set, too.
+            margin.contributions.SetInParent()
+            chosen = range(count) if explained.chosen is None else explained.chosen[row, index].tolist()
+            for column, value in zip(chosen, explained.values[row, index].tolist(), strict=True):
+                setattr(margin.contributions, self.schema.features[column].name, value)
 
 
 def _labels(output: schema_pb2.OutputSchema) -> list[str] | None:

@@ -95,6 +95,9 @@ class PredictionCounter:
             count.row_errors[error.reason] = count.row_errors.get(error.reason, 0) + 1
         count.decode.add(prediction.decoded_ns - prediction.began_ns)
         count.run.add(scores.model_ns)
+        if prediction.explained is not None:
+            count.explained_rows += request.row_count
+            count.explain.add(prediction.explained.ns)
         count.encode.add(prediction.ended_ns - prediction.scored_ns)
         seconds = (prediction.ended_ns - prediction.began_ns) / 1e9
         counted = self._route_statistics(route, version)

@@ -15,6 +15,7 @@ from scorewire_contract.scoring import Scores
 from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.encodings.encoding import Request
 from scorewire_server.engine.encodings.methods import PredictionMethod
+from scorewire_server.engine.explaining import Explained
 from scorewire_server.engine.recording import RecordedSource
 from scorewire_server.engine.snapshot import LoadedVersion, Route
 from scorewire_server.engine.tracer import CallTrace
@@ -47,6 +48,7 @@ class Prediction:
         source: what is recorded of the version on the route; None if nothing is.
         shadow_source: what is recorded of the route's shadow; None if nothing is.
         scores: outputs and errors of the rows; None if they were not scored.
+        explained: the contributions of the rows; None if the caller does not want them.
         shadowed: whether the message is among those that are copied to the route's shadow.
         ticket: the record that the answer names; None for a prediction that is not recorded.
         failure: the code and the reason of the failure; None for a prediction that was answered.
@@ -64,6 +66,7 @@ class Prediction:
         "context",
         "decoded_ns",
         "ended_ns",
+        "explained",
         "failure",
         "message_bytes",
         "method",
@@ -93,6 +96,7 @@ class Prediction:
         self.source: RecordedSource | None = None
         self.shadow_source: RecordedSource | None = None
         self.scores: Scores | None = None
+        self.explained: Explained | None = None
         self.shadowed = False
         self.ticket: Ticket | None = None
         self.failure: tuple[Code, Reason] | None = None

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic, perf_counter_ns
+from typing import TypeAlias
 
 from google.rpc import code_pb2
 
@@ -17,6 +19,7 @@ from scorewire_server.engine.access import Principal, Right
 from scorewire_server.engine.context import CallContext
 from scorewire_server.engine.encodings.encoding import Answer, DecodedCall, Request
 from scorewire_server.engine.encodings.methods import PredictionMethod
+from scorewire_server.engine.explaining import Explained, Explainer
 from scorewire_server.engine.interpreted.counting import PredictionCounter
 from scorewire_server.engine.interpreted.failures import (
     expired,
@@ -37,13 +40,14 @@ from scorewire_server.engine.recording import NO_SOURCES, Sources
 from scorewire_server.engine.snapshot import LoadedVersion, Snapshot
 from scorewire_server.engine.snapshot_builder import build_snapshot
 from scorewire_server.engine.statistics import Statistics
-from scorewire_server.engine.validation import check_answer, check_request, find_route
+from scorewire_server.engine.validation import check_answer, check_request, find_explainer, find_route
 from scorewire_server.errors import CallError, code_and_reason, is_fault
 from scorewire_server.settings import Settings
 
 # Rows that together cost more than this are scored in a thread, so that the event loop goes on. Cheaper
 # ones are scored on the loop, since the way to a thread and back costs about 100 us.
 _INLINE_NS = 500_000
+_Scored: TypeAlias = tuple[Scores, Explained | None]
 # For more rows than this, the bytes of the answer are held before the rows are scored.
 _FEW_ROWS = 256
 
@@ -243,22 +247,29 @@ class Predictor:
                 text_count=len(request.texts),
                 max_rows=limits.max_rows,
             )
+            explain = request.explain
+            explainer = None if explain is None else find_explainer(version, explain.output)
+            contribution_bytes = 0
+            if explainer is not None and explain is not None:
+                # Before anything is allocated for the contributions.
+                contribution_bytes = explainer.expected_bytes(request.row_count, explain.top_k)
+                check_answer(contribution_bytes, self._limits.max_message_bytes)
             if principal is not None and self._callers is not None:
                 self._callers.take_rows(principal, request.row_count)
             if context.expired:
                 raise expired()
             if hold is not None and request.row_count > _FEW_ROWS:
                 widths = (output.width for output in version.manifest.schema.outputs)
-                hold(8 * request.row_count * sum(widths))
-            scores = await self._run(version, request, context.deadline)
-        prediction.scores = scores
+                hold(8 * request.row_count * sum(widths) + contribution_bytes)
+            scores, explained = await self._run(version, request, explainer, context.deadline)
+        prediction.scores, prediction.explained = scores, explained
         prediction.scored_ns = perf_counter_ns()
         prediction.shadowed = self._shadow_lane.draws(route)
         # From here on nothing is awaited until the observers are told, so that the record gets the id that
         # the answer has.
         prediction_id = "" if self._recorder is None else self._recorder.ticket(prediction, scores)
         server_ns = prediction.scored_ns - prediction.decoded_ns
-        return Answer(version, request.row_count, scores, server_ns, prediction_id)
+        return Answer(version, request.row_count, scores, server_ns, prediction_id, explained)
 
     def _take_call(self, context: CallContext) -> None:
         if context.principal is not None and self._callers is not None:
@@ -285,33 +296,37 @@ class Predictor:
             return False
         return True
 
-    async def _run(self, version: LoadedVersion, request: Request, deadline: float | None) -> Scores:
-        """Score rows, here or in a thread.
+    async def _run(
+        self, version: LoadedVersion, request: Request, explainer: Explainer | None, deadline: float | None
+    ) -> _Scored:
+        """Score rows and explain them, here or in a thread.
 
         Raises:
             CallError: the run was stopped.
-            RuntimeError: the graph failed.
+            RuntimeError: a graph failed.
         """
+        row_ns = version.row_ns + (0 if explainer is None else explainer.row_ns)
+        work = partial(_score_rows, version, request, explainer)
         try:
-            if request.row_count * version.row_ns <= _INLINE_NS:
-                return version.scorer.score(request.row_count, request.numbers, request.texts)
-            return await self._score_in_thread(version, request, deadline)
+            if request.row_count * row_ns <= _INLINE_NS:
+                return work()
+            return await self._run_in_thread(version, work, deadline)
         except CallError:
             raise
         except Exception as error:
             text = f"model {version.model} {version.version} failed on {request.row_count} rows"
             raise run_failed(f"{text}: {type(error).__name__}: {error}") from error
 
-    async def _score_in_thread(
-        self, version: LoadedVersion, request: Request, deadline: float | None
-    ) -> Scores:
+    async def _run_in_thread(
+        self, version: LoadedVersion, work: Callable[[], _Scored], deadline: float | None
+    ) -> _Scored:
         self._uses.enter(version)
-        scoring = self._pool.submit(self._score_before, deadline, version, request)
+        scoring = self._pool.submit(self._run_before, deadline, work)
         # The version is in use until the thread is done, even if the caller goes away before.
         scoring.add_done_callback(lambda _: self._uses.leave(version))
         return await asyncio.wrap_future(scoring)
 
-    def _score_before(self, deadline: float | None, version: LoadedVersion, request: Request) -> Scores:
+    def _run_before(self, deadline: float | None, work: Callable[[], _Scored]) -> _Scored:
         """Score rows, in a thread.
 
         Raises:
@@ -324,8 +339,16 @@ class Predictor:
         longest = now + self._limits.max_run_seconds
         try:
             with run_until(longest if deadline is None else min(deadline, longest)):
-                return version.scorer.score(request.row_count, request.numbers, request.texts)
+                return work()
         except TimeoutError:
             if deadline is not None and deadline <= longest:
                 raise expired() from None
             raise run_stopped(self._limits.max_run_seconds) from None
+
+
+def _score_rows(version: LoadedVersion, request: Request, explainer: Explainer | None) -> _Scored:
+    rows = (request.row_count, request.numbers, request.texts)
+    explained = None
+    if explainer is not None and request.explain is not None:
+        explained = explainer.explain(*rows, request.explain.top_k)
+    return version.scorer.score(*rows), explained

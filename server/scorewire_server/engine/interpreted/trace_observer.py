@@ -11,7 +11,7 @@ from scorewire_server.engine.interpreted.observer import Prediction
 from scorewire_server.engine.tracer import Passed
 from scorewire_server.engine.tracing import STAGES
 
-_DECODE, _ROUTE, _RUN, _ENCODE, _RECORD = range(len(STAGES))
+_DECODE, _ROUTE, _EXPLAIN, _RUN, _ENCODE, _RECORD = range(len(STAGES))
 
 
 class TraceObserver:
@@ -57,7 +57,11 @@ def _stages(prediction: Prediction, now_ns: int) -> list[tuple[int, int, int]]:
     scores, scored_ns, ended_ns = prediction.scores, prediction.scored_ns, prediction.ended_ns
     if scores is not None:
         if _ran(prediction):
-            stages.append((_RUN, scored_ns - scores.model_ns, scored_ns))
+            run_began_ns = scored_ns - scores.model_ns
+            if prediction.explained is not None:
+                # Rows are explained just before they are run.
+                stages.append((_EXPLAIN, run_began_ns - prediction.explained.ns, run_began_ns))
+            stages.append((_RUN, run_began_ns, scored_ns))
         if prediction.failure is None:
             stages.append((_ENCODE, scored_ns, ended_ns))
             if prediction.ticket is not None:

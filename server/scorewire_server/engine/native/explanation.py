@@ -15,7 +15,7 @@ from scorewire_server.engine.encodings.encoding import VersionName
 from scorewire_server.engine.encodings.methods import TYPED_PREDICT_BATCH
 from scorewire_server.engine.interpreted.failures import caller_limit
 from scorewire_server.engine.native.version import row_error
-from scorewire_server.engine.validation import check_answer, check_request, find_route
+from scorewire_server.engine.validation import check_answer, check_request, find_explainer, find_route
 from scorewire_server.errors import code_and_reason, is_fault, to_status
 
 Failure: TypeAlias = "scorewire_native.Failure"
@@ -43,7 +43,7 @@ def explain(question: scorewire_native.Question, *, max_rows: int, max_message_b
         max_rows: the server's limit of rows.
         max_message_bytes: the server's limit of an answer.
     """
-    snapshot, method, names, schema_fingerprint, counts, problem = question
+    snapshot, method, names, (schema_fingerprint, explained), counts, problem = question
     model, major, version, picked = names
     row_count, number_count, text_count = counts
     malformed, refusal, answer_bytes = problem
@@ -62,6 +62,8 @@ def explain(question: scorewire_native.Question, *, max_rows: int, max_message_b
             text_count=text_count,
             max_rows=max_rows,
         )
+        if explained is not None:
+            find_explainer(chosen, explained)
         error: Exception = RuntimeError("the native engine refused what the control plane allows")
     except Exception as found:
         error = found

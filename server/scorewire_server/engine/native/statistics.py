@@ -34,16 +34,19 @@ def read_statistics(native: scorewire_native.Engine, interpreted: Statistics) ->
     """
     in_flight, streams, unrouted = native.calls()
     statistics = Statistics(in_flight, streams, dict(_calls("", "", unrouted)))
-    for model, version, calls, rows, row_errors, decode, run, encode in native.version_counts():
+    for model, version, calls, (rows, explained_rows), row_errors, sums in native.version_counts():
         statistics.calls |= _calls(model, version, calls)
-        if not sum(decode[0]):
+        decode, explain, run, encode = (_histogram(*each) for each in sums)
+        if not any(decode.counts):
             continue
         statistics.versions[model, version] = VersionStatistics(
             rows,
+            explained_rows,
             _row_errors(row_errors),
-            _histogram(*decode),
-            _histogram(*run),
-            _histogram(*encode),
+            decode,
+            explain,
+            run,
+            encode,
         )
     for key, answered, rows, failures, row_errors, dropped, latency, scores in native.route_counts():
         route = RouteStatistics(

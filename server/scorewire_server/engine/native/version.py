@@ -14,6 +14,8 @@ from scorewire_contract.coding import RowError, missing_message, number_ranges, 
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_proto.v1 import errors_pb2, prediction_pb2, schema_pb2
 from scorewire_server.engine.encodings.tensor_elements import BYTES
+from scorewire_server.engine.explaining import Explainer
+from scorewire_server.engine.native.contributions import NativeContributions
 from scorewire_server.engine.native.session import NativeGraph
 from scorewire_server.engine.snapshot import LoadedVersion
 from scorewire_server.errors import Reason
@@ -89,12 +91,34 @@ def native_version(engine: scorewire_native.Engine, version: LoadedVersion) -> s
             "row_by_row": coding.row_by_row,
             "max_shared_rows": version.max_shared_rows,
             "checks": list(_checks(version)),
+            "columns": [feature.name for feature in schema.features],
+            "explainers": list(map(_explainer, version.explanations.explainers.values())),
             "typed_fields": list(_typed_fields(version)),
             "typed_outputs": list(_typed_outputs(version)),
             "tensor_inputs": list(_tensor_inputs(version)),
             "tensor_outputs": list(_tensor_outputs(version)),
         }
     )
+
+
+def _explainer(explainer: Explainer) -> scorewire_native.ExplainerParts:
+    graph, trees, told = explainer.graph, explainer.trees, explainer.told
+    if not isinstance(graph, NativeGraph) or not isinstance(trees, NativeContributions):
+        raise TypeError("the native engine explains by its own graphs and contributions")
+    return {
+        "output": told.output,
+        "link": told.link,
+        "labels": list(told.labels),
+        "graph": graph.native,
+        "trees": trees.native,
+        "tree_inputs": [(term.input, len(term.features)) for term in told.trees],
+        "linear": [(term.values, list(term.features)) for term in told.linear],
+        "constants": list(told.constants),
+        "base": list(explainer.base),
+        "row_ns": explainer.row_ns,
+        # A program computes each row for itself, as it is proven of that of the scores.
+        "is_joint": bool(graph.description),
+    }
 
 
 def _typed_fields(version: LoadedVersion) -> Iterator[scorewire_native.TypedField]:

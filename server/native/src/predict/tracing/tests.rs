@@ -1,6 +1,11 @@
 use std::time::Duration;
 
 use super::*;
+use crate::encodings::message::Times;
+use crate::encodings::tests::RefusedRows;
+use crate::onnx::binding::{IoBinding, Names};
+use crate::rows::explainer::Explained;
+use crate::rows::runner::RunTimes;
 use crate::transport::context::{Metadata, Peer};
 use crate::transport::headers::{Flaws, HeaderBlocks};
 
@@ -53,6 +58,31 @@ fn a_trace_ends_once_and_not_at_all_once_it_is_handed_over() {
     assert_eq!(tracer.take(8).iter().map(|call| call.code).collect::<Vec<_>>(), [status::OK]);
     assert!(start().hand_over().is_some());
     assert!(tracer.take(8).is_empty());
+}
+
+#[test]
+fn the_stage_of_an_explanation_ends_where_the_run_begins() {
+    let (tracer, rows, begun) = (tracer(1000, 8), RefusedRows::new(2), Instant::now());
+    let at = |us| begun + Duration::from_micros(us);
+    let names = || Names::new::<&str>(&[]).unwrap();
+    let binding = IoBinding::from_outputs(vec![], Arc::new((names(), names())));
+    let explained = Explained { ns: 200_000, ..Explained::default() };
+    let explained = ExplainedRows { index: 0, explained: &explained, top_k: 0 };
+    let times = Times { begin: begun, decoded: at(10), run: RunTimes { begin: at(300), end: at(400) } };
+    // The names of the stages of a call with these scores, and when the explanation began and ended.
+    let stages = |binding, explained| {
+        let trace = begin(&tracer, &[("traceparent", PARENT)], begun, false).unwrap();
+        trace.scored(&Scores { binding, explained, times, ..rows.scores() }, Some(at(500)));
+        trace.end(at(500), status::OK, 0);
+        let call = tracer.take(1).pop().unwrap();
+        let passed = STAGE_NAMES.iter().zip(call.stages).filter(|(_, times)| times.is_some());
+        (passed.map(|(name, _)| *name).collect::<Vec<_>>(), call.stages[Stage::Explain as usize])
+    };
+    let scored = vec!["decode", "explain", "run", "encode"];
+    assert_eq!(stages(Some(&binding), Some(explained)), (scored, Some((at(100), at(300)))));
+    assert_eq!(stages(Some(&binding), None), (vec!["decode", "run", "encode"], None));
+    // Every row has an error.
+    assert_eq!(stages(None, Some(explained)), (vec!["decode", "encode"], None));
 }
 
 #[test]

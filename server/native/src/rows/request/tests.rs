@@ -52,6 +52,22 @@ fn runs_of_doubles_are_joined_however_they_are_written() {
 }
 
 #[test]
+fn parts_of_an_explanation_are_merged_and_without_one_nothing_is_explained() {
+    assert_eq!(decoded(&field(1, b"sum")).unwrap().explain, None);
+    assert_eq!(decoded(&field(6, b"")).unwrap().explain, Some(Explain::default()));
+    let data = [field(6, &[0x08, 3]), field(6, &field(2, b"value")), field(6, &field(9, b"more"))].concat();
+    let request = decoded(&data).unwrap();
+    let explain = request.explain.unwrap();
+    assert_eq!((explain.top_k, explain.output.text(&data)), (3, "value"));
+    // As everywhere in protobuf, a uint32 is the low half of the varint.
+    let data = field(6, &[0x08, 0x85, 0x80, 0x80, 0x80, 0x10]);
+    assert_eq!(decoded(&data).unwrap().explain.unwrap().top_k, 5);
+    for wrong in [&b"\xff"[..], &field(2, b"\xff"), &[0x08], &[0x0b]] {
+        assert_eq!(decoded(&field(6, wrong)), Err(MalformedError), "{wrong:?}");
+    }
+}
+
+#[test]
 fn parts_of_rows_are_merged() {
     let data = [field(5, &packed(&[1.0])), field(5, &packed(&[2.0])), field(5, &[0x08, 7])].concat();
     let request = decoded(&data).unwrap();
