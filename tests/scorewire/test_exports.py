@@ -45,7 +45,8 @@ def test_types_are_shipped() -> None:
 
 
 def test_import_brings_no_pandas_and_no_arrow() -> None:
-    code = "import sys, scorewire; print(sorted({'pandas', 'pyarrow', 'rich', 'click'} & set(sys.modules)))"
+    heavy = "{'pandas', 'pyarrow', 'rich', 'click', 'matplotlib'}"
+    code = f"import sys, scorewire; print(sorted({heavy} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 

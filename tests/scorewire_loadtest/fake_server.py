@@ -24,6 +24,20 @@ Answer = Callable[[prediction_pb2.PredictRequest], "prediction_pb2.PredictRespon
 _STUCK_S = 240
 
 
+def explain(request: prediction_pb2.PredictRequest, response: prediction_pb2.PredictResponse) -> None:
+    """Add contributions of three columns: of a number, its negative, and what is left to the value."""
+    found = response.contributions
+    found.output, found.link = "value", "identity"
+    found.base.append(0.5)
+    top_k = request.explain.top_k or 3
+    found.columns.extend(["x0", "x1", "country"][:top_k])
+    for value in response.outputs[0].numbers:
+        found.margins.append(value)
+        found.values.extend([0.1, -0.1, value - 0.5][:top_k])
+        if request.explain.top_k:
+            found.places.extend(range(top_k))
+
+
 class FakeServer:
     """A server whose `answer` may be replaced while it runs."""
 
@@ -54,6 +68,8 @@ class FakeServer:
             else:
                 known = [number for number in numbers if not math.isnan(number)]
                 values.append(expected_value(known, rows.texts[row]))
+        if request.HasField("explain"):
+            explain(request, response)
         return response
 
     def predict(self, body: bytes, context: grpc.ServicerContext) -> bytes:

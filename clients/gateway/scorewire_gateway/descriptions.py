@@ -24,6 +24,10 @@ def status_to_json(status: ModelStatus) -> dict[str, Any]:
                 "serving_since": each.serving_since.isoformat() if each.serving_since else None,
                 "runs_on": each.runs_on,
                 "runs_on_details": each.runs_on_details,
+                "explanations": [
+                    {"output": one.output, "link": one.link, "details": one.details}
+                    for one in each.explanations
+                ],
             }
             for each in status.versions
         ],

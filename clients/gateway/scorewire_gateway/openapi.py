@@ -11,6 +11,7 @@ from typing import Any
 from scorewire import Feature, FeatureKind, Model, Output, OutputKind
 from scorewire_gateway.descriptions import example_row
 from scorewire_gateway.errors import HTTP_CODES, JSON
+from scorewire_gateway.explaining import CONTRIBUTIONS_SCHEMA, EXPLAIN_QUERY, EXPLAIN_SCHEMA
 from scorewire_gateway.uploads.formats import MULTIPART, Format
 
 VERSION = "3.1.0"
@@ -127,11 +128,18 @@ def model_parts(model: Model, *, prefix: str) -> tuple[dict[str, Any], dict[str,
         },
     }
     example = example_row(model)
+    links = [
+        each.link
+        for status in model.status.versions
+        if status.version == model.version
+        for each in status.explanations
+    ]
+    explained = {"one row, explained": {"value": {"row": example, "explain": 5}}} if any(links) else {}
     operation = {
         "tags": [f"model {model.name}"],
         "summary": f"Score rows with {model.name}",
         "description": model.description,
-        "parameters": _HEADERS,
+        "parameters": [*_HEADERS, *EXPLAIN_QUERY],
         "security": [{}, {"bearer": []}],
         "requestBody": {
             "required": True,
@@ -141,6 +149,7 @@ def model_parts(model: Model, *, prefix: str) -> tuple[dict[str, Any], dict[str,
                     "examples": {
                         "one row": {"value": {"row": example}},
                         "several rows": {"value": {"rows": [example, example]}},
+                        **explained,
                     },
                 },
                 **_tables(example),
@@ -164,7 +173,7 @@ def model_parts(model: Model, *, prefix: str) -> tuple[dict[str, Any], dict[str,
     }
     by_version = operation | {
         "summary": f"Score rows with one version of {model.name}",
-        "parameters": [version, *_HEADERS],
+        "parameters": [version, *_HEADERS, *EXPLAIN_QUERY],
     }
     paths = {
         f"/models/{model.name}:predict": {"post": operation},
@@ -201,7 +210,12 @@ def _document(
         "servers": [{"url": base}],
         "paths": dict(paths),
         "components": {
-            "schemas": {**schemas, "Error": _ERROR_SCHEMA, "RowError": _ROW_ERROR},
+            "schemas": {
+                **schemas,
+                "Error": _ERROR_SCHEMA,
+                "RowError": _ROW_ERROR,
+                "Contributions": CONTRIBUTIONS_SCHEMA,
+            },
             "securitySchemes": {
                 "bearer": {
                     "type": "http",
@@ -237,6 +251,7 @@ def _request_schema(row: str) -> dict[str, Any]:
                 "type": "string",
                 "description": "A split sends all requests with the same key to one version.",
             },
+            "explain": EXPLAIN_SCHEMA,
         },
     }
 
@@ -250,6 +265,7 @@ def _answer_schema(prediction: str, model: Model) -> dict[str, Any]:
     }
     score = {"type": ["number", "string", "null"], "description": "the main number of the prediction"}
     label = {"type": ["string", "null"], "description": "the predicted class"}
+    contributions = {"$ref": "#/components/schemas/Contributions"}
     return {
         "type": "object",
         "required": ["model", "version"],
@@ -260,6 +276,14 @@ def _answer_schema(prediction: str, model: Model) -> dict[str, Any]:
             "score": score,
             "label": label,
             "record_id": {"type": "string", "description": "by which the record is found"},
+            "contributions": {
+                "description": "what each column contributes, if the request has `explain`; for `rows`, one"
+                " for each row, and null for a row with an error",
+                "anyOf": [
+                    contributions,
+                    {"type": "array", "items": {"anyOf": [contributions, {"type": "null"}]}},
+                ],
+            },
             "predictions": {"type": "array", "items": either},
             "scores": {"type": "array", "items": score},
             "labels": {"type": "array", "items": label},

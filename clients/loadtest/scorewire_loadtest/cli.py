@@ -8,8 +8,8 @@ import sys
 import click
 from rich.console import Console
 
-from scorewire import TLS, Token
-from scorewire.options import server_options
+from scorewire import TLS, Explain, Token
+from scorewire.options import explain_options, server_options
 from scorewire_loadtest import report, slo
 from scorewire_loadtest.environment import Environment
 from scorewire_loadtest.options import (
@@ -46,6 +46,10 @@ Examples:
   A report to store:
     scorewire load --bundle models/repurchase/1.0.0 --json run.json --plot run.html
 
+\b
+  Calls that ask why, for the 5 strongest columns of each row:
+    scorewire load --bundle models/repurchase/1.0.0 --explain 5
+
 A closed loop (--concurrency) measures how much a server can do: each caller waits
 for a response before its next call. An open loop (--rate) measures how a server
 copes with traffic that does not wait: latency counts from the time at which a call
@@ -74,12 +78,16 @@ _CANNOT_JUDGE = 3
 @click.command(name="load", epilog=_EPILOG)
 @row_options
 @load_options
+@explain_options(
+    help="Ask for contributions, too: those of all columns, whose sum is checked, or of the K strongest."
+)
 @server_options
 @output_options
 def load(
     *,
     rows: RowOptions,
     load: LoadOptions,
+    explain: Explain | None,
     address: str,
     tls: TLS | None,
     token: Token | None,
@@ -100,6 +108,7 @@ def load(
             warmup_s=load.warmup,
             duration_s=load.duration,
             timeout_s=load.timeout,
+            explain=explain,
         )
         measured = execute(plan, Console(stderr=True), generator=load.generator)
     except (GeneratorError, ServerError, ValueError, OSError) as error:

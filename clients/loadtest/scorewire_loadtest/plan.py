@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from scorewire import Explain
 from scorewire_contract.bundle import Bundle
 from scorewire_loadtest.pacing import Pacing, Poisson
 from scorewire_loadtest.target import Target
@@ -41,6 +42,8 @@ class InputFile:
 class Plan:
     """The settings of a run. `streams` is None for unary calls; times are in seconds.
 
+    `explain` is what the calls ask for besides predictions; None for nothing.
+
     The native generator `spins` where its own time to wake up would blur the latencies: it never sleeps.
     """
 
@@ -54,6 +57,7 @@ class Plan:
     duration_s: float
     timeout_s: float
     spins: bool = False
+    explain: Explain | None = None
 
     def describe(self) -> dict[str, str]:
         """The settings for people, by name."""
@@ -63,6 +67,12 @@ class Plan:
         else:
             rows = f"{source.path} for {source.model} {source.version}".rstrip()
             checked = "names and sizes of outputs; no scores are known"
+        why = ""
+        if self.explain is not None:
+            why = f", explained by {self.explain.top_k or 'all'} columns"
+            checked += ", and that contributions " + (
+                "are there" if self.explain.top_k else "add up to margins"
+            )
         if isinstance(self.load, ClosedLoop):
             loop = f"closed, {self.load.concurrency} callers"
         else:
@@ -76,7 +86,7 @@ class Plan:
         calls_kind = "unary" if self.streams is None else f"{self.streams} streams"
         return {
             "server": self.target.address,
-            "rows": f"{rows}, {self.rows_per_call} a call",
+            "rows": f"{rows}, {self.rows_per_call} a call{why}",
             "checked": checked,
             "loop": loop,
             "calls": f"{calls_kind} over {self.connections} connections, timeout {self.timeout_s:g} s",

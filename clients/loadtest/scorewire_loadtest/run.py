@@ -15,6 +15,7 @@ from scorewire import ScorewireError, ServerInfo
 from scorewire_contract.bundle import Bundle
 from scorewire_loadtest import calls, python_generator
 from scorewire_loadtest.calls import PreparedCall
+from scorewire_loadtest.explained import explained
 from scorewire_loadtest.plan import Plan
 from scorewire_loadtest.progress import ProgressBar
 from scorewire_loadtest.results import Results
@@ -96,6 +97,8 @@ async def _prepare(plan: Plan) -> tuple[list[PreparedCall], ServerInfo | None]:
             version=source.version,
             rows_per_call=plan.rows_per_call,
         )
+    if plan.explain is not None:
+        prepared = explained(prepared, plan.explain)
     return prepared, await _server_info(plan.target, plan.timeout_s)
 
 

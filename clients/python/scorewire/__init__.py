@@ -12,6 +12,7 @@ from scorewire._async_client import AsyncClient
 from scorewire._breaker import BreakerState, CircuitBreaker
 from scorewire._channels import TLS
 from scorewire._client import Client
+from scorewire._contributions import Contributions, RowContributions
 from scorewire._credentials import Token, TokenFile
 from scorewire._errors import (
     AbortedError,
@@ -24,6 +25,7 @@ from scorewire._errors import (
     InternalError,
     InvalidArgumentError,
     InvalidRowsError,
+    NotExplainedError,
     NotFoundError,
     OutOfRangeError,
     PermissionDeniedError,
@@ -36,6 +38,7 @@ from scorewire._errors import (
     UnknownError,
     Violation,
 )
+from scorewire._explain import Explain
 from scorewire._hedging import Hedging
 from scorewire._ledger import RecordLedger
 from scorewire._metadata import Metadata
@@ -46,6 +49,7 @@ from scorewire._models import (
     Model,
     ModelStatus,
     Output,
+    OutputExplanation,
     OutputKind,
     Routing,
     Schema,
@@ -71,9 +75,11 @@ __all__ = [
     "CircuitBreaker",
     "Client",
     "Code",
+    "Contributions",
     "DataLossError",
     "DeadlineExceededError",
     "Distribution",
+    "Explain",
     "FailedPreconditionError",
     "Feature",
     "FeatureKind",
@@ -84,9 +90,11 @@ __all__ = [
     "Metadata",
     "Model",
     "ModelStatus",
+    "NotExplainedError",
     "NotFoundError",
     "OutOfRangeError",
     "Output",
+    "OutputExplanation",
     "OutputKind",
     "PermissionDeniedError",
     "Prediction",
@@ -97,6 +105,7 @@ __all__ = [
     "RouteStatistics",
     "Routing",
     "Row",
+    "RowContributions",
     "RowError",
     "Rows",
     "Schema",

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 from scorewire._async_hedge import hedged
 from scorewire._async_stream import Source, Stream
 from scorewire._control import AsyncControl
-from scorewire._credentials import has_credential, token_failed, with_token
+from scorewire._credentials import awaited_token, has_credential, with_token
 from scorewire._errors import (
     CancelledError,
-    DeadlineExceededError,
     ScorewireError,
     UnauthenticatedError,
     UnavailableError,
     error_from_call,
 )
+from scorewire._explain import Explaining
 from scorewire._flows import READY_TIMEOUT, Call, Flow, Sleep, check_response
 from scorewire._metadata import Metadata, Pairs
 from scorewire._methods import PREDICT, PREDICT_STREAM, Method
@@ -97,6 +97,7 @@ class AsyncClient(AsyncControl):
         *,
         version: str = "",
         routing_key: str = "",
+        explain: Explaining = False,
         timeout: float | None = None,
         metadata: Metadata | None = None,
     ) -> Prediction: ...
@@ -109,6 +110,7 @@ class AsyncClient(AsyncControl):
         *,
         version: str = "",
         routing_key: str = "",
+        explain: Explaining = False,
         timeout: float | None = None,
         metadata: Metadata | None = None,
     ) -> Predictions: ...
@@ -120,6 +122,7 @@ class AsyncClient(AsyncControl):
         *,
         version: str = "",
         routing_key: str = "",
+        explain: Explaining = False,
         timeout: float | None = None,
         metadata: Metadata | None = None,
     ) -> Prediction | Predictions:
@@ -135,6 +138,8 @@ class AsyncClient(AsyncControl):
                 schema's order, or a pandas data frame. See `scorewire.Rows`.
             version: a version or an alias; "" for the model's default.
             routing_key: a split sends all calls with the same key to one version.
+            explain: True to get what each column contributes to each prediction; a number of columns
+                for the strongest ones; or an `Explain`, which also names an output.
             timeout: seconds for all of it; None for the client's timeout.
             metadata: sent with each call; see `scorewire.Metadata`.
 
@@ -145,13 +150,20 @@ class AsyncClient(AsyncControl):
 
         Raises:
             InvalidRowsError: the rows do not fit the model's schema; nothing was sent.
-            ValueError: the timeout or the metadata is not valid; nothing was sent.
+            ValueError: the timeout, the metadata or `explain` is not valid; nothing was sent.
+            NotExplainedError: the version cannot explain the output; the message tells why.
             ScorewireError: the call failed; the subclass tells the gRPC code.
         """
         pairs, caller = self._checked(metadata)
         return await self._carry_out(
             self._flows.predict(
-                model, rows, version=version, routing_key=routing_key, timeout=timeout, caller=caller
+                model,
+                rows,
+                version=version,
+                routing_key=routing_key,
+                explain=explain,
+                timeout=timeout,
+                caller=caller,
             ),
             pairs,
         )
@@ -164,6 +176,7 @@ class AsyncClient(AsyncControl):
         *,
         version: str = "",
         routing_key: str = "",
+        explain: Explaining = False,
         timeout: float | None = None,
         metadata: Metadata | None = None,
         look_ahead: int | None = None,
@@ -179,6 +192,7 @@ class AsyncClient(AsyncControl):
         *,
         version: str = "",
         routing_key: str = "",
+        explain: Explaining = False,
         timeout: float | None = None,
         metadata: Metadata | None = None,
         look_ahead: int | None = None,
@@ -193,6 +207,7 @@ class AsyncClient(AsyncControl):
         *,
         version: str = "",
         routing_key: str = "",
+        explain: Explaining = False,
         timeout: float | None = None,
         metadata: Metadata | None = None,
         look_ahead: int | None = None,
@@ -208,6 +223,7 @@ class AsyncClient(AsyncControl):
         *,
         version: str = "",
         routing_key: str = "",
+        explain: Explaining = False,
         timeout: float | None = None,
         metadata: Metadata | None = None,
         look_ahead: int | None = None,
@@ -221,6 +237,7 @@ class AsyncClient(AsyncControl):
         *,
         version: str = "",
         routing_key: str = "",
+        explain: Explaining = False,
         timeout: float | None = None,
         metadata: Metadata | None = None,
         look_ahead: int | None = None,
@@ -242,6 +259,7 @@ class AsyncClient(AsyncControl):
                 as rows.
             version: a version or an alias; "" for the model's default.
             routing_key: a split sends all streams with the same key to one version.
+            explain: as in `predict`.
             timeout: seconds for the response to each batch; None for the client's
                 timeout. The stream as a whole has no time limit.
             metadata: sent with the stream, and with each call that gets the schema.
@@ -271,6 +289,7 @@ class AsyncClient(AsyncControl):
             timeout=timeout,
             look_ahead=look_ahead,
             on_error=on_error,
+            explain=explain,
             caller=caller,
         )
         return self._stream(window, pairs, batches)
@@ -410,17 +429,7 @@ class AsyncClient(AsyncControl):
         token = self._credentials.token
         if token is None or has_credential(metadata):
             return metadata
-        limit = asyncio.timeout(timeout)
-        try:
-            given = token()
-            if isinstance(given, Awaitable):
-                async with limit:
-                    given = await given
-        except Exception as error:
-            if limit.expired():
-                raise DeadlineExceededError("token= gave no token in time; nothing was sent") from error
-            raise token_failed(error) from error
-        return with_token(metadata, given)
+        return with_token(metadata, await awaited_token(token, timeout))
 
     async def _attempt(self, call: Call, metadata: Pairs) -> Any:
         """Make a call once, or hedge it."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scorewire._control import Control
 from scorewire._credentials import has_credential, token_failed, with_token
 from scorewire._errors import CancelledError, ScorewireError, UnauthenticatedError, error_from_call
+from scorewire._explain import Explaining
 from scorewire._flows import READY_TIMEOUT, Call, Flow, Sleep, check_response
 from scorewire._metadata import Metadata, Pairs
 from scorewire._methods import PREDICT, PREDICT_STREAM
@@ -86,6 +87,7 @@ class Client(Control):
         *,
         version: str = "",
         routing_key: str = "",
+        explain: Explaining = False,
         timeout: float | None = None,
         metadata: Metadata | None = None,
     ) -> Prediction: ...
@@ -98,6 +100,7 @@ class Client(Control):
         *,
         version: str = "",
         routing_key: str = "",
+        explain: Explaining = False,
         timeout: float | None = None,
         metadata: Metadata | None = None,
     ) -> Predictions: ...
@@ -109,6 +112,7 @@ class Client(Control):
         *,
         version: str = "",
         routing_key: str = "",
+        explain: Explaining = False,
         timeout: float | None = None,
         metadata: Metadata | None = None,
     ) -> Prediction | Predictions:
@@ -124,6 +128,8 @@ class Client(Control):
                 schema's order, or a pandas data frame. See `scorewire.Rows`.
             version: a version or an alias; "" for the model's default.
             routing_key: a split sends all calls with the same key to one version.
+            explain: True to get what each column contributes to each prediction; a number of columns
+                for the strongest ones; or an `Explain`, which also names an output.
             timeout: seconds for all of it; None for the client's timeout.
             metadata: sent with each call; see `scorewire.Metadata`.
 
@@ -134,13 +140,20 @@ class Client(Control):
 
         Raises:
             InvalidRowsError: the rows do not fit the model's schema; nothing was sent.
-            ValueError: the timeout or the metadata is not valid; nothing was sent.
+            ValueError: the timeout, the metadata or `explain` is not valid; nothing was sent.
+            NotExplainedError: the version cannot explain the output; the message tells why.
             ScorewireError: the call failed; the subclass tells the gRPC code.
         """
         pairs, caller = self._checked(metadata)
         return self._carry_out(
             self._flows.predict(
-                model, rows, version=version, routing_key=routing_key, timeout=timeout, caller=caller
+                model,
+                rows,
+                version=version,
+                routing_key=routing_key,
+                explain=explain,
+                timeout=timeout,
+                caller=caller,
             ),
             pairs,
         )
@@ -153,6 +166,7 @@ class Client(Control):
         *,
         version: str = "",
         routing_key: str = "",
+        explain: Explaining = False,
         timeout: float | None = None,
         metadata: Metadata | None = None,
         look_ahead: int | None = None,
@@ -167,6 +181,7 @@ class Client(Control):
         *,
         version: str = "",
         routing_key: str = "",
+        explain: Explaining = False,
         timeout: float | None = None,
         metadata: Metadata | None = None,
         look_ahead: int | None = None,
@@ -181,6 +196,7 @@ class Client(Control):
         *,
         version: str = "",
         routing_key: str = "",
+        explain: Explaining = False,
         timeout: float | None = None,
         metadata: Metadata | None = None,
         look_ahead: int | None = None,
@@ -195,6 +211,7 @@ class Client(Control):
         *,
         version: str = "",
         routing_key: str = "",
+        explain: Explaining = False,
         timeout: float | None = None,
         metadata: Metadata | None = None,
         look_ahead: int | None = None,
@@ -208,6 +225,7 @@ class Client(Control):
         *,
         version: str = "",
         routing_key: str = "",
+        explain: Explaining = False,
         timeout: float | None = None,
         metadata: Metadata | None = None,
         look_ahead: int | None = None,
@@ -228,6 +246,7 @@ class Client(Control):
             batches: an iterable; each item is what `predict` takes as rows.
             version: a version or an alias; "" for the model's default.
             routing_key: a split sends all streams with the same key to one version.
+            explain: as in `predict`.
             timeout: seconds for the response to each batch; None for the client's
                 timeout. The stream as a whole has no time limit.
             metadata: sent with the stream, and with each call that gets the schema.
@@ -256,6 +275,7 @@ class Client(Control):
             timeout=timeout,
             look_ahead=look_ahead,
             on_error=on_error,
+            explain=explain,
             caller=caller,
         )
         return self._stream(window, pairs, iter(batches))

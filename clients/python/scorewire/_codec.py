@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from google.protobuf.message import Message
@@ -13,7 +13,7 @@ from scorewire._errors import InternalError, InvalidArgumentError, ResourceExhau
 from scorewire._models import Model, OutputKind
 from scorewire._predictions import Predictions, ResponseDecoder, join
 from scorewire._rows import EncodedRows, RowEncoder
-from scorewire_proto.v1 import packed_pb2
+from scorewire_proto.v1 import packed_pb2, prediction_pb2
 
 # How grpc and both engines tell of a message beyond their limit, without a reason.
 LARGER_THAN_MAX = "larger than max"
@@ -27,11 +27,15 @@ _FIELDS = 10
 _ENVELOPE_BYTES = 96
 # What a response has for a row besides its numbers: the row's error, or texts.
 _ROW_BYTES = 256
+# What contributions have for each margin besides those of the rows: its base, and a label.
+_MARGIN_BYTES = 512
 
 
 @dataclass(slots=True, kw_only=True)
 class Route:
     """The model and version that a call names, its routing key, and a digest of its own credential, if any.
+
+    `explain` asks for contributions; None for none.
 
     Raises:
         InvalidArgumentError: a field is not a str, or not valid Unicode.
@@ -41,6 +45,7 @@ class Route:
     version: str
     routing_key: str = ""
     caller: bytes = b""
+    explain: prediction_pb2.Explain | None = None
 
     def __post_init__(self) -> None:
         model, version, routing_key = self.model, self.version, self.routing_key
@@ -81,8 +86,12 @@ class Codec:
         outputs = model.schema.outputs
         widths = sum(output.width for output in outputs if output.kind is not OutputKind.TEXT)
         head = _head_bytes(model.name, model.version, *(output.name for output in outputs))
-        answered = max(1, (self.limits[1] - head) // (8 * widths + _ROW_BYTES))
-        self._max_rows = min(model.max_rows or answered, answered)
+        # What a response without rows has, and what it has for each row.
+        self._answer_bytes = head, 8 * widths + _ROW_BYTES
+        self._margins = {output.name: max(output.width, len(output.class_labels), 1) for output in outputs}
+        self._column_bytes = _head_bytes(*(feature.name for feature in model.schema.features))
+        self._columns = len(model.schema.features)
+        self._max_rows = self._most_rows(model.max_rows)
 
     def request(self, route: Route, rows: EncodedRows) -> packed_pb2.PackedPredictRequest:
         """The request that asks for predictions of the rows."""
@@ -92,6 +101,7 @@ class Codec:
             schema_fingerprint=self.fingerprint,
             routing_key=route.routing_key,
             rows=rows.message(),
+            explain=route.explain,
         )
 
     def row_request(self, route: Route, row: EncodedRows) -> bytes:
@@ -101,10 +111,12 @@ class Codec:
             data = text.encode()
             body += (_TEXTS_TAG, _varint(len(data)), data)
         rows = b"".join(body)
-        if not (route.version or route.routing_key):
+        if not (route.version or route.routing_key or route.explain):
             return b"".join((self._head, _varint(len(rows)), rows))
         # Fields may come in any order.
-        named = packed_pb2.PackedPredictRequest(version=route.version, routing_key=route.routing_key)
+        named = packed_pb2.PackedPredictRequest(
+            version=route.version, routing_key=route.routing_key, explain=route.explain
+        )
         return b"".join((self._head, _varint(len(rows)), rows, named.SerializeToString()))
 
     def part_sizes(self, route: Route, rows: EncodedRows) -> list[int]:
@@ -113,13 +125,16 @@ class Codec:
         Raises:
             ResourceExhaustedError: one row alone is beyond the limits.
         """
+        most_rows = (
+            self._max_rows if route.explain is None else self._most_rows(self._max_rows, route.explain)
+        )
         room = self.limits[1] - _head_bytes(route.model, route.version, route.routing_key, self.fingerprint)
         count = rows.row_count
         numbers = len(rows.numbers) // count
         texts = len(rows.texts) // count
         most = len(rows.numbers) + sum(map(len, rows.texts)) * _CHARACTER_BYTES
         most += len(rows.texts) * _FIELD_BYTES
-        if count <= self._max_rows and most <= room:
+        if count <= most_rows and most <= room:
             return [count]
         if texts:
             lengths = np.array([len(text.encode()) + _FIELD_BYTES for text in rows.texts])
@@ -131,10 +146,24 @@ class Codec:
             fitting = int(np.searchsorted(ends, before + room, side="right"))
             if fitting == start:
                 self._check_size(route, rows, start)
-            stop = min(max(fitting, start + 1), start + self._max_rows, count)
+            stop = min(max(fitting, start + 1), start + most_rows, count)
             sizes.append(stop - start)
             start, before = stop, int(ends[stop - 1])
         return sizes
+
+    def _most_rows(self, limit: int, explain: prediction_pb2.Explain | None = None) -> int:
+        """How many rows the response has room for, and at most `limit` if that is not 0."""
+        head, each = self._answer_bytes
+        if explain is not None:
+            # An output has at most one margin for each value or class. Which one is explained by default, the
+            # schema does not tell.
+            margins = self._margins.get(explain.output) or max(self._margins.values(), default=1)
+            count = min(explain.top_k or self._columns, self._columns)
+            place = len(_varint(self._columns)) if explain.top_k else 0
+            each += margins * (8 + count * (8 + place))
+            head += self._column_bytes + margins * _MARGIN_BYTES
+        answered = max(1, (self.limits[1] - head) // each)
+        return min(limit or answered, answered)
 
     def _check_size(self, route: Route, rows: EncodedRows, row: int) -> None:
         size = self.request(route, rows.part(row, row + 1)).ByteSize() + _ENVELOPE_BYTES
@@ -196,22 +225,22 @@ class Exchange:
 
         Raises:
             InternalError: the response does not fit the schema or the request.
+            UnimplementedError: the server is older than contributions.
         """
-        part = self.codec.decode(response, self._sizes[len(self._parts)])
+        explained = None if self._route.explain is None else self._sent
+        part = self.codec.decode(response, self._sizes[len(self._parts)], explained)
         if self._parts and part.version != self._parts[0].version:
             raise InternalError(f"{part.version} answered in place of {self._parts[0].version}")
         self._parts.append(part)
         if len(self._parts) == len(self._sizes):
             return join(self._parts)
-        self._route = Route(
-            model=self._route.model, version=part.version, routing_key=self._route.routing_key
-        )
+        self._route = replace(self._route, version=part.version)
         self._prepare()
         return None
 
     def _prepare(self) -> None:
         stop = self._start + self._sizes[len(self._parts)]
         whole = len(self._sizes) == 1
-        rows = self._rows if whole else self._rows.part(self._start, stop)
-        self.request = self.codec.request(self._route, rows)
+        self._sent = self._rows if whole else self._rows.part(self._start, stop)
+        self.request = self.codec.request(self._route, self._sent)
         self._start = stop

@@ -5,6 +5,7 @@ Both are bearer tokens, in the metadata `authorization`. No error, and no text o
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import re
@@ -15,7 +16,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeAlias
 
-from scorewire._errors import TokenError
+from scorewire._errors import DeadlineExceededError, TokenError
 from scorewire._metadata import MAX_BYTES, Pairs
 from scorewire.addresses import Address
 
@@ -78,6 +79,26 @@ def with_token(pairs: Pairs, token: object) -> Pairs:
     if problem := _problem(token):
         raise TokenError(f"what token= returned {problem}")
     return pairs + _shown(str(token))
+
+
+async def awaited_token(token: Token, seconds: float) -> object:
+    """What the function of an `AsyncClient` returns, awaited if that is needed.
+
+    Raises:
+        TokenError: the function failed.
+        DeadlineExceededError: nothing came within `seconds`.
+    """
+    limit = asyncio.timeout(seconds)
+    try:
+        given = token()
+        if isinstance(given, Awaitable):
+            async with limit:
+                given = await given
+    except Exception as error:
+        if limit.expired():
+            raise DeadlineExceededError("token= gave no token in time; nothing was sent") from error
+        raise token_failed(error) from error
+    return given
 
 
 def has_credential(pairs: Pairs) -> bool:

@@ -193,6 +193,10 @@ class InvalidRowsError(InvalidArgumentError, ValueError):
     """The rows do not fit the model's schema; the client found this and sent nothing."""
 
 
+class NotExplainedError(FailedPreconditionError):
+    """The version cannot explain the output that the call asks for; the message tells why."""
+
+
 _KNOWN = frozenset(map(int, Code))
 ERRORS: dict[Code, type[ScorewireError]] = {
     error.code: error
@@ -214,6 +218,11 @@ ERRORS: dict[Code, type[ScorewireError]] = {
         DataLossError,
         UnauthenticatedError,
     )
+}
+
+# Reasons with an exception of their own, a subclass of the code's.
+OF_REASONS: dict[tuple[Code, str], type[ScorewireError]] = {
+    (NotExplainedError.code, "NOT_EXPLAINED"): NotExplainedError
 }
 
 
@@ -239,6 +248,7 @@ def error_from_status(status: status_pb2.Status) -> ScorewireError:
         except DecodeError:
             continue  # the code and the message are enough
     error = ERRORS.get(Code(status.code), UnknownError) if status.code in _KNOWN else UnknownError
+    error = OF_REASONS.get((error.code, reason), error)
     return error(
         status.message or f"the call failed with {error.code.name}",
         reason=reason,

@@ -45,6 +45,7 @@ from scorewire._errors import (
     ScorewireError,
     UnavailableError,
 )
+from scorewire._explain import Explaining, explain_message
 from scorewire._ledger import RecordLedger, ledger_from
 from scorewire._methods import (
     GET_MODEL,
@@ -146,11 +147,18 @@ class Flows:
         version: str,
         routing_key: str,
         timeout: float | None,
+        explain: Explaining = False,
         caller: bytes = b"",
     ) -> Flow[Prediction | Predictions]:
         """Predict rows; where the model's schema has changed, fetch it and send the rows once more."""
         deadline = self.deadline(timeout)
-        route = Route(model=model, version=version, routing_key=routing_key, caller=caller)
+        route = Route(
+            model=model,
+            version=version,
+            routing_key=routing_key,
+            caller=caller,
+            explain=explain_message(explain),
+        )
         codec = self._remembered(route) or (yield from self.codec(route, deadline))
         try:
             encoded = codec.encode(rows)
@@ -158,7 +166,8 @@ class Flows:
             codec, encoded = yield from self.encode(codec, route, rows, deadline)
         try:
             if isinstance(rows, MAPPINGS):
-                return codec.decode_row((yield Call(PREDICT, codec.row_request(route, encoded), deadline)))
+                response = yield Call(PREDICT, codec.row_request(route, encoded), deadline)
+                return codec.decode_row(response, None if route.explain is None else encoded)
             return (yield from self._exchange(codec, route, encoded, deadline))
         except ScorewireError as error:
             fresh = yield from self.renewed(codec, route, error, deadline)
@@ -166,7 +175,8 @@ class Flows:
                 raise
         encoded = fresh.encode(rows)
         if isinstance(rows, MAPPINGS):
-            return fresh.decode_row((yield Call(PREDICT, fresh.row_request(route, encoded), deadline)))
+            response = yield Call(PREDICT, fresh.row_request(route, encoded), deadline)
+            return fresh.decode_row(response, None if route.explain is None else encoded)
         return (yield from self._exchange(fresh, route, encoded, deadline))
 
     def _exchange(

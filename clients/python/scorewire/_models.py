@@ -108,11 +108,26 @@ class Schema:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OutputExplanation:
+    """Whether and how a version explains an output.
+
+    Attributes:
+        output: the output's name.
+        link: the function from margins to the output, such as "sigmoid"; "" if it cannot be explained.
+        details: for people: how contributions are computed, or why they are not.
+    """
+
+    output: str
+    link: str
+    details: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VersionStatus:
     """One version of a model; `reason` tells why it was refused, `serving_since` is in UTC.
 
     `runs_on` tells what runs its graph: kernel or onnxruntime, "" unless it serves; `runs_on_details`
-    tells people how, or why.
+    tells people how, or why. `explanations` tells which outputs can be explained, empty unless it serves.
     """
 
     version: str
@@ -121,6 +136,7 @@ class VersionStatus:
     serving_since: datetime | None
     runs_on: str = ""
     runs_on_details: str = ""
+    explanations: tuple[OutputExplanation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,6 +293,10 @@ def status_from(message: models_pb2.ModelStatus) -> ModelStatus:
                 serving_since=_time(version.serving_since) if version.HasField("serving_since") else None,
                 runs_on=version.runs_on,
                 runs_on_details=version.runs_on_details,
+                explanations=tuple(
+                    OutputExplanation(output=each.output, link=each.link, details=each.details)
+                    for each in version.explanations
+                ),
             )
             for version in message.versions
         ),

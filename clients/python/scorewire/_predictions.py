@@ -13,8 +13,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from scorewire._errors import InternalError, reason_name
+from scorewire._contributions import (
+    Contributions,
+    RowContributions,
+    contributions_from,
+    join_contributions,
+)
+from scorewire._errors import InternalError, UnimplementedError, reason_name
 from scorewire._models import Output, OutputKind, Schema
+from scorewire._rows import EncodedRows, SentRows
 from scorewire_proto.v1 import packed_pb2, prediction_pb2
 
 if TYPE_CHECKING:
@@ -62,6 +69,8 @@ class Prediction:
         version: the version that answered.
         id: by which the record of this row is found: `<prediction_id>/<row>`. Empty if the
             server does not record the prediction.
+        contributions: what each column contributes to the prediction; None if that was not asked for, or
+            the row has an error.
     """
 
     score: float
@@ -71,6 +80,7 @@ class Prediction:
     model: str
     version: str
     id: str = ""
+    contributions: RowContributions | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -89,6 +99,7 @@ class Predictions(Sequence[Prediction]):
         model_time: the part of `server_time` that the run of the model took. The run
             may have included rows of other calls.
         output_schemas: the model's outputs.
+        contributions: what each column contributes to the predictions; None if that was not asked for.
     """
 
     scores: Doubles
@@ -100,6 +111,7 @@ class Predictions(Sequence[Prediction]):
     server_time: timedelta
     model_time: timedelta
     output_schemas: tuple[Output, ...]
+    contributions: Contributions | None = None
     # The prediction_id and the rows of each call that the batch took.
     _calls: tuple[tuple[str, int], ...] = field(default=(), repr=False)
     _errors_by_row: dict[int, RowError] = field(init=False, repr=False)
@@ -143,6 +155,7 @@ class Predictions(Sequence[Prediction]):
             model=self.model,
             version=self.version,
             id=self._id(row),
+            contributions=None if self.contributions is None else self.contributions[row],
         )
 
     def _id(self, row: int) -> str:
@@ -220,6 +233,9 @@ def join(parts: Sequence[Predictions]) -> Predictions:
         server_time=sum((part.server_time for part in parts), timedelta()),
         model_time=sum((part.model_time for part in parts), timedelta()),
         output_schemas=first.output_schemas,
+        contributions=join_contributions([part.contributions for part in parts if part.contributions])
+        if first.contributions is not None
+        else None,
         _calls=tuple(itertools.chain.from_iterable(part._calls for part in parts)),
     )
 
@@ -228,7 +244,7 @@ class ResponseDecoder:
     """Decodes responses for one schema; safe to share between threads."""
 
     def __init__(self, schema: Schema) -> None:
-        self._outputs = schema.outputs
+        self._outputs, self._features = schema.outputs, schema.features
         # The name and the width of each output, and the layout of its numbers in a row; None for texts.
         self._layouts = [
             (
@@ -243,11 +259,19 @@ class ResponseDecoder:
         self._probability = _first(schema.outputs, OutputKind.PROBABILITY)
         self._class = _first(schema.outputs, OutputKind.CLASS)
 
-    def decode(self, response: packed_pb2.PackedPredictResponse, row_count: int) -> Predictions:
+    def decode(
+        self, response: packed_pb2.PackedPredictResponse, row_count: int, explained: EncodedRows | None = None
+    ) -> Predictions:
         """Decode the response to a request of `row_count` rows.
+
+        Args:
+            response: the response.
+            row_count: how many rows the request had.
+            explained: the rows of the request if it asked for contributions, else None.
 
         Raises:
             InternalError: the response does not fit the schema or the request.
+            UnimplementedError: the server is older than contributions.
         """
         if response.row_count != row_count or len(response.outputs) != len(self._outputs):
             raise InternalError("the server's response does not fit the request")
@@ -275,14 +299,18 @@ class ResponseDecoder:
             server_time=timedelta(microseconds=response.server_time_us),
             model_time=timedelta(microseconds=response.model_time_us),
             output_schemas=self._outputs,
+            contributions=None if explained is None else self._contributions(response, explained),
             _calls=((response.prediction_id, row_count),),
         )
 
-    def decode_row(self, response: packed_pb2.PackedPredictResponse) -> Prediction:
+    def decode_row(
+        self, response: packed_pb2.PackedPredictResponse, explained: EncodedRows | None = None
+    ) -> Prediction:
         """Decode the response to a request of one row, as `decode` does, but without numpy's cost.
 
         Raises:
             InternalError: the response does not fit the schema or the request.
+            UnimplementedError: the server is older than contributions.
         """
         if response.row_count != 1 or len(response.outputs) != len(self._outputs):
             raise InternalError("the server's response does not fit the request")
@@ -314,7 +342,14 @@ class ResponseDecoder:
             model=response.model,
             version=response.version,
             id=_row_id(response.prediction_id, 0),
+            contributions=None if explained is None else self._contributions(response, explained)[0],
         )
+
+    def _contributions(self, response: packed_pb2.PackedPredictResponse, rows: EncodedRows) -> Contributions:
+        if not response.HasField("contributions"):
+            raise UnimplementedError("the server explains no predictions: it is of an older release")
+        sent = SentRows(self._features, rows)
+        return contributions_from(response.contributions, sent)
 
     def _summarise_row(self, values: dict[str, Sequence[Any]]) -> tuple[float, str | None]:
         """What `_summarise` gives, of one row."""

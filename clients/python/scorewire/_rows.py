@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scorewire._errors import MAX_VIOLATIONS, InvalidRowsError, UnimplementedError, Violation
-from scorewire._models import FeatureKind, Schema
-from scorewire._values import Faults, array_to_doubles, to_doubles, to_floats, to_texts
+from scorewire._models import Feature, FeatureKind, Schema
+from scorewire._values import Faults, array_to_doubles, is_missing, to_doubles, to_floats, to_texts
 from scorewire_contract.spelling import suggestion
 from scorewire_proto.v1 import packed_pb2
 
@@ -62,6 +62,33 @@ class EncodedRows:
             self.numbers[start * width : stop * width],
             self.texts[start * texts : stop * texts],
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SentRows:
+    """Rows as they were sent, and the features that they have values of."""
+
+    features: tuple[Feature, ...]
+    rows: EncodedRows
+
+    def values(self, row: int) -> dict[str, float | str | None]:
+        """The values of one row by feature; None for a missing value."""
+        numeric = [feature.kind is FeatureKind.NUMBER for feature in self.features]
+        count, texts = sum(numeric), len(numeric) - sum(numeric)
+        numbers = struct.unpack_from(f"<{count}d", self.rows.numbers, 8 * count * row)
+        of_row = iter(numbers), iter(self.rows.texts[texts * row : texts * (row + 1)])
+        found = {
+            feature.name: next(of_row[0 if is_number else 1])
+            for feature, is_number in zip(self.features, numeric, strict=True)
+        }
+        return {name: None if value == "" or is_missing(value) else value for name, value in found.items()}
+
+    def joined(self, others: Sequence[SentRows]) -> SentRows:
+        """These rows and those of others with the same features."""
+        parts = [self.rows, *(other.rows for other in others)]
+        numbers = b"".join(part.numbers for part in parts)
+        texts = [text for part in parts for text in part.texts]
+        return SentRows(self.features, EncodedRows(sum(part.row_count for part in parts), numbers, texts))
 
 
 class RowEncoder:

@@ -40,8 +40,10 @@ from scorewire._errors import (
     ScorewireError,
     UnauthenticatedError,
     UnavailableError,
+    UnimplementedError,
     error_from_status,
 )
+from scorewire._explain import Explaining, explain_message
 from scorewire._flows import Flows, Sleep, check_timeout
 from scorewire._methods import PREDICT_STREAM
 from scorewire._predictions import Predictions
@@ -131,7 +133,7 @@ class StreamWindow:
     to what carries out its steps.
 
     Raises:
-        ValueError: `look_ahead`, `on_error` or `timeout` is out of its range.
+        ValueError: `look_ahead`, `on_error`, `timeout` or `explain` is out of its range.
     """
 
     def __init__(
@@ -145,6 +147,7 @@ class StreamWindow:
         timeout: float | None,
         look_ahead: int | None,
         on_error: OnError,
+        explain: Explaining = False,
         caller: bytes = b"",
     ) -> None:
         if look_ahead is not None and look_ahead < 1:
@@ -153,7 +156,13 @@ class StreamWindow:
             raise ValueError(f"on_error is 'raise' or 'yield', not {on_error!r}")
         self._flows = flows
         self._policy = policy
-        self._route = Route(model=model, version=version, routing_key=routing_key, caller=caller)
+        self._route = Route(
+            model=model,
+            version=version,
+            routing_key=routing_key,
+            caller=caller,
+            explain=explain_message(explain),
+        )
         self.timeout = flows.timeout if timeout is None else check_timeout(timeout)
         self._look_ahead = look_ahead
         self._raises = on_error == "raise"
@@ -383,7 +392,7 @@ class StreamWindow:
         if response.HasField("response"):
             try:
                 result = frame.exchange.take(response.response)
-            except InternalError as error:
+            except (InternalError, UnimplementedError) as error:
                 result = error
         else:
             result = error_from_status(response.error)

@@ -1,4 +1,4 @@
-"""The options of every command that calls a server: address, TLS, credential; and its error messages."""
+"""The options of commands that call a server: address, TLS, credential, explanations; and error messages."""
 
 from __future__ import annotations
 
@@ -23,11 +23,14 @@ from scorewire._errors import (
     UnauthenticatedError,
     UnavailableError,
 )
+from scorewire._explain import Explain
 from scorewire.addresses import DEFAULT_PORT, Address
 
 DEFAULT_ADDRESS = f"127.0.0.1:{DEFAULT_PORT}"
 # Has the API key where there is no --api-key-file. An argument with a key would be shown to all by `ps`.
 API_KEY_VARIABLE = "SCOREWIRE_API_KEY"
+# What --explain without a number stands for.
+_ALL = "all"
 _PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
 _CREDENTIAL_HINT = (
     f"the credential comes from --api-key-file or the variable {API_KEY_VARIABLE} (`scorewire keys new` makes"
@@ -106,6 +109,47 @@ def server_options(command: Callable[..., None]) -> Callable[..., None]:
             )
 
     return with_server
+
+
+def explain_options(*, help: str) -> Callable[[Callable[..., None]], Callable[..., None]]:  # noqa: A002 - click's name
+    """Add --explain and --explain-output to a command, which gets `explain`, an `Explain` or None.
+
+    Args:
+        help: what --explain does in this command.
+    """
+
+    def add(command: Callable[..., None]) -> Callable[..., None]:
+        @click.option("--explain", "top_k", metavar="[K]", is_flag=False, flag_value=_ALL, help=help)
+        @click.option(
+            "--explain-output",
+            default="",
+            metavar="OUTPUT",
+            help="The output to explain.  [default: the first that the version can explain]",
+        )
+        @wraps(command)
+        def with_explain(*, top_k: str | None, explain_output: str, **others: Any) -> None:
+            if top_k is None and explain_output:
+                raise click.UsageError("--explain-output needs --explain")
+            command(explain=None if top_k is None else _explain(top_k, explain_output), **others)
+
+        return with_explain
+
+    return add
+
+
+def _explain(top_k: str, output: str) -> Explain:
+    """What to explain.
+
+    Raises:
+        UsageError: `top_k` is neither a number of columns nor what stands for all of them.
+    """
+    try:
+        found = Explain(top_k=0 if top_k == _ALL else int(top_k), output=output)
+    except ValueError:
+        found = None
+    if found is None or not (found.top_k or top_k == _ALL):
+        raise click.UsageError(f"--explain: {top_k!r} is not a number of columns, like 5")
+    return found
 
 
 def _token(file: Path | None) -> Token | None:

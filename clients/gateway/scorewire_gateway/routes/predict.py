@@ -13,9 +13,10 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
-from scorewire import InvalidRowsError, Prediction, Predictions, RowError, Violation
+from scorewire import Explain, InvalidRowsError, Prediction, Predictions, RowError, Violation
 from scorewire_gateway.calls import call_options
 from scorewire_gateway.errors import JSON, RequestError, invalid_field
+from scorewire_gateway.explaining import read_explain, row_to_json, rows_to_json
 from scorewire_gateway.json_values import read_json, to_text
 from scorewire_gateway.limits import read_body
 from scorewire_gateway.state import State
@@ -30,7 +31,7 @@ _DESCRIPTION = {
     "parameters": [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}],
     "requestBody": {"required": True, "content": {JSON: {"schema": {"type": "object"}}}},
 }
-_FIELDS = frozenset({"row", "rows", "routing_key"})
+_FIELDS = frozenset({"row", "rows", "routing_key", "explain"})
 
 
 class _PlainRoute(APIRoute):
@@ -47,6 +48,7 @@ class _Wanted:
     rows: Any
     is_one: bool
     routing_key: str
+    explain: Explain | None
 
 
 def router(state: State) -> APIRouter:
@@ -73,7 +75,12 @@ def router(state: State) -> APIRouter:
             wanted = await asyncio.to_thread(read_request, body)
         try:
             found = await state.client.predict(
-                model, wanted.rows, version=version, routing_key=wanted.routing_key, **options
+                model,
+                wanted.rows,
+                version=version,
+                routing_key=wanted.routing_key,
+                explain=wanted.explain or False,
+                **options,
             )
         except InvalidRowsError as error:
             raise _in_json(error, is_one=wanted.is_one) from None
@@ -81,7 +88,7 @@ def router(state: State) -> APIRouter:
             state.metrics.rows.labels(found.model).inc()
             return Response(to_text(_one(found)), media_type=JSON)
         state.metrics.rows.labels(found.model).inc(len(found))
-        if len(found) <= _LARGE_ROWS:
+        if len(found) <= _LARGE_ROWS and found.contributions is None:
             return Response(_many(found), media_type=JSON)
         return Response(await asyncio.to_thread(_many, found), media_type=JSON)
 
@@ -99,7 +106,9 @@ def read_request(body: bytes) -> _Wanted:
         raise RequestError('the body is a JSON object, such as {"row": {...}} or {"rows": [{...}, ...]}')
     for name in asked:
         if name not in _FIELDS:
-            raise invalid_field(name[:100], "is not a field of a request; row, rows and routing_key are")
+            raise invalid_field(
+                name[:100], "is not a field of a request; row, rows, routing_key and explain are"
+            )
     if ("row" in asked) == ("rows" in asked):
         raise RequestError('the body has either "row", an object, or "rows", an array of objects')
     key = asked.get("routing_key", "")
@@ -111,7 +120,7 @@ def read_request(body: bytes) -> _Wanted:
         raise invalid_field("row", "must be an object of values by feature")
     if not is_one and not isinstance(rows, list):
         raise invalid_field("rows", "must be an array of objects of values by feature")
-    return _Wanted(rows, is_one, str(key))
+    return _Wanted(rows, is_one, str(key), read_explain(asked.get("explain", False)))
 
 
 def _one(found: Prediction) -> dict[str, Any]:
@@ -124,7 +133,10 @@ def _one(found: Prediction) -> dict[str, Any]:
         name: value.tolist() if isinstance(value, np.ndarray) else value
         for name, value in found.outputs.items()
     }
-    return answer | _summary(found.score, found.label)
+    answer |= _summary(found.score, found.label)
+    if found.contributions is not None:
+        answer["contributions"] = row_to_json(found.contributions)
+    return answer
 
 
 def _summary(score: float, label: str | None) -> dict[str, Any]:
@@ -151,6 +163,8 @@ def _many(found: Predictions) -> bytes:
     answer |= {"predictions": predictions, "scores": scores}
     if any(label is not None for label in found.labels):
         answer["labels"] = found.labels
+    if found.contributions is not None:
+        answer["contributions"] = rows_to_json(found.contributions)
     return to_text(answer)
 
 

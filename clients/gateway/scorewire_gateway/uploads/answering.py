@@ -17,8 +17,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from scorewire import Code, Model, ScorewireError
+from scorewire import Code, Explain, Model, ScorewireError
 from scorewire.tables import (
+    ExplainedColumns,
     FileError,
     TableReader,
     TableWriter,
@@ -29,6 +30,7 @@ from scorewire.tables import (
 from scorewire_contract.service.logs import logger
 from scorewire_gateway.calls import CallOptions, call_options
 from scorewire_gateway.errors import RequestError, to_json, unread
+from scorewire_gateway.explaining import explain_of_query
 from scorewire_gateway.json_values import to_text
 from scorewire_gateway.limits import read_pieces
 from scorewire_gateway.state import State
@@ -104,6 +106,10 @@ class Uploads:
                     model=found,
                     format=wanted_format(request.headers.getlist("accept"), upload.format),
                     ids=_flag(request.query_params.get("ids", "")),
+                    explain=explain_of_query(
+                        request.query_params.get("explain", ""),
+                        request.query_params.get("explain_output", ""),
+                    ),
                     options=options,
                 )
             except BaseException:
@@ -126,6 +132,7 @@ class _Asked:
     model: Model
     format: Format
     ids: bool
+    explain: Explain | None
     options: CallOptions
 
 
@@ -188,7 +195,12 @@ class _Answer(Response):
     async def _send_scored(self, model: Model, source: TableReader, chunk_rows: int, send: Send) -> None:
         asked = self._asked
         added = added_columns(source, model, ids=asked.ids)
-        rows = max(1, min(chunk_rows, _BATCH_VALUES // len(source.names)))
+        explained = None
+        if asked.explain is not None:
+            explained = ExplainedColumns(model, asked.explain, [*source.names, *added])
+        kinds = added | (explained.kinds if explained is not None else {})
+        columns = len(source.names) + (len(explained.kinds) if explained is not None else 0)
+        rows = max(1, min(chunk_rows, _BATCH_VALUES // columns))
         pieces = Pieces()
         scored = score_table_async(
             self._state.client,
@@ -196,10 +208,11 @@ class _Answer(Response):
             source,
             rows,
             list(added),
+            explained=explained,
             look_ahead=_LOOK_AHEAD,
             **asked.options,
         )
-        with contextlib.closing(writer_of(asked.format, pieces, source, added)) as writer:
+        with contextlib.closing(writer_of(asked.format, pieces, source, kinds)) as writer:
             async with contextlib.aclosing(scored):
                 async for content in self._contents(scored, writer, source, pieces, model.name):
                     if not self._begun:

@@ -12,13 +12,16 @@ import click
 
 from scorewire._channels import TLS
 from scorewire._cli.connection import connected
+from scorewire._cli.explaining import MAX_SHOWN, explained_rows
 from scorewire._cli.extras import require_extra
 from scorewire._credentials import Token
 from scorewire._errors import ScorewireError
-from scorewire.options import server_options
+from scorewire._explain import Explain
+from scorewire.options import explain_options, server_options
 from scorewire.tables import (
     SUFFIXES,
     Chunk,
+    ExplainedColumns,
     FileError,
     TableReader,
     added_columns,
@@ -31,7 +34,11 @@ _EXAMPLES = """\b
 Examples:
   scorewire predict --model churn --input users.csv --output scores.csv
   scorewire predict --model churn --version 1.2.0 --address scores:8500 \\
-      --input users.parquet --output scores.parquet --force"""
+      --input users.parquet --output scores.parquet --force
+
+\b
+  The 5 columns of each row that move its score most, and how far:
+    scorewire predict --model churn --explain 5 --input users.csv --output why.csv"""
 
 
 @click.command(epilog=_EXAMPLES)
@@ -60,6 +67,9 @@ Examples:
     is_flag=True,
     help="Add the column record_id, by which a server with --records finds the record of each row.",
 )
+@explain_options(
+    help="Add what each column contributes to each score; with K, only the K strongest columns of each row."
+)
 @click.option(
     "--timeout",
     default=30.0,
@@ -78,6 +88,7 @@ def predict(
     force: bool,
     batch_rows: int,
     ids: bool,
+    explain: Explain | None,
     timeout: float,
     tls: TLS | None,
     token: Token | None,
@@ -93,6 +104,13 @@ def predict(
     `prediction_id` of the call, a slash, and the row's index in the call. It is
     empty for a row that the server does not record.
 
+    With --explain, `base` and the contributions of all columns add up to `margin`,
+    of which the output is a function (sigmoid or softmax for classes). There is one
+    column `contribution_<column>` for each column of the model; with --explain 5,
+    instead, `explained_1` and `contribution_1` to `explained_5` and `contribution_5`,
+    the strongest first. Of several classes, the predicted one is explained, which
+    `margin_label` names. `scorewire models show` tells which outputs can be explained.
+
     In a CSV file an empty value is missing. For a number, NA, NaN, null and None
     are missing, too.
     """
@@ -107,13 +125,22 @@ def predict(
     ):
         served = client.model(model, version)
         added = added_columns(source, served, ids=ids)
-        with written_table(output_path, source, added, overwrite=force) as writer:
+        explained, shown = None, list[str]()
+        if explain is not None:
+            explained = ExplainedColumns(served, explain, [*source.names, *added])
+        kinds = added | (explained.kinds if explained is not None else {})
+        with written_table(output_path, source, kinds, overwrite=force) as writer:
             tally = Counter[str]()
-            scored = score_table(client, served, source, batch_rows, list(added))
+            scored = score_table(client, served, source, batch_rows, list(added), explained=explained)
             for chunk, columns in _with_progress(scored, source):
+                if explained is not None and not tally["rows"]:
+                    shown = explained_rows(explained, columns)
                 writer.write(chunk, source.names, columns)
                 tally["rows"] += chunk.row_count
                 tally["errors"] += sum(message is not None for message in columns["error"])
+    if tally["rows"] <= MAX_SHOWN:
+        for text in shown:
+            click.echo(text)
     click.echo(
         f"{output_path}: {tally['rows'] - tally['errors']:,} of {tally['rows']:,} rows scored"
         f" by {served.name} {served.version}"

@@ -95,6 +95,18 @@ def version_view(model: Model) -> RenderableType:
             _listed(map(escape, output.class_labels)),
         )
     parts: list[RenderableType] = [features, outputs]
+    explanations = [
+        each
+        for status in model.status.versions
+        if status.version == model.version
+        for each in status.explanations
+    ]
+    if explanations:
+        explained = _table("output", "explained by", "how, or why not", title="and explains (--explain)")
+        for each in explanations:
+            means = f"its margin, {escape(each.link)}" if each.link else "[yellow]not explained[/]"
+            explained.add_row(escape(each.output), means, escape(each.details) or _NOTHING)
+        parts.append(explained)
     if model.metrics:
         metrics = _table("metric", "held out", title="measured")
         for name, value in sorted(model.metrics.items()):

@@ -6,6 +6,7 @@ pyarrow, which the extra `pandas` installs.
 
 from __future__ import annotations
 
+from scorewire.tables.explaining import ExplainedColumns
 from scorewire.tables.reading import (
     SUFFIXES,
     ArrowChunk,
@@ -30,6 +31,7 @@ __all__ = [
     "SUFFIXES",
     "ArrowChunk",
     "Chunk",
+    "ExplainedColumns",
     "FileError",
     "TableReader",
     "TableWriter",

@@ -23,6 +23,7 @@ from scorewire._client import Client
 from scorewire._models import FeatureKind, Model, OutputKind, Schema
 from scorewire._predictions import RECORD_ID, Predictions, has_labels, is_named, output_columns
 from scorewire._values import MAX_EXACT_INTEGER, Faults, to_doubles, to_texts
+from scorewire.tables.explaining import ExplainedColumns
 from scorewire.tables.reading import Chunk, FileError, TableReader
 from scorewire_contract.spelling import meant
 
@@ -92,9 +93,17 @@ class _Scoring:
     One thread may take chunks while another one gives them out.
     """
 
-    def __init__(self, model: Model, source: TableReader, batch_rows: int, added: Sequence[str]) -> None:
+    def __init__(
+        self,
+        model: Model,
+        source: TableReader,
+        batch_rows: int,
+        added: Sequence[str],
+        explained: ExplainedColumns | None,
+    ) -> None:
         self._schema = model.schema
-        self._added = added
+        self._added = [*added, *(explained.kinds if explained else ())]
+        self._explained = explained
         self._chunks = source.chunks(batch_rows)
         self._waiting: deque[_Batch] = deque()
 
@@ -120,7 +129,7 @@ class _Scoring:
         """The chunk of these predictions, and those before it that sent no rows."""
         while not len(self._waiting[0].kept):
             yield _merge(self._waiting.popleft(), None, self._added)
-        yield _merge(self._waiting.popleft(), predictions, self._added)
+        yield _merge(self._waiting.popleft(), predictions, self._added, explained=self._explained)
 
     def give_unsent(self) -> list[Scored]:
         """The chunks that sent no rows, after a stream; the table has ended if there are none."""
@@ -130,7 +139,13 @@ class _Scoring:
 
 
 def score_table(
-    client: Client, model: Model, source: TableReader, batch_rows: int, added: Sequence[str]
+    client: Client,
+    model: Model,
+    source: TableReader,
+    batch_rows: int,
+    added: Sequence[str],
+    *,
+    explained: ExplainedColumns | None = None,
 ) -> Iterator[Scored]:
     """Score the source, and give each chunk with its added columns.
 
@@ -140,16 +155,20 @@ def score_table(
         source: the rows.
         batch_rows: the most rows in one request.
         added: the names of `added_columns`.
+        explained: the columns after those, which explain the scores; None for none.
 
     Raises:
         FileError: the source cannot be read any further.
         ScorewireError: the stream failed.
     """
-    scoring = _Scoring(model, source, batch_rows, added)
+    scoring = _Scoring(model, source, batch_rows, added, explained)
+    explain = False if explained is None else explained.explain
     # A chunk without a row to send is given out with the next response. After too many of such chunks the
     # stream ends, so that they are given out without one.
     while True:
-        for predictions in client.predict_stream(model.name, scoring.batches(), version=model.version):
+        for predictions in client.predict_stream(
+            model.name, scoring.batches(), version=model.version, explain=explain
+        ):
             yield from scoring.give(predictions)
         unsent = scoring.give_unsent()
         if not unsent:
@@ -163,6 +182,8 @@ async def score_table_async(
     source: TableReader,
     batch_rows: int,
     added: Sequence[str],
+    *,
+    explained: ExplainedColumns | None = None,
     **options: Any,
 ) -> AsyncGenerator[list[Scored], None]:
     """As `score_table`, with chunks in lists; threads of the event loop's executor read and merge them.
@@ -175,16 +196,20 @@ async def score_table_async(
         source: as in `score_table`.
         batch_rows: as in `score_table`.
         added: as in `score_table`.
+        explained: as in `score_table`.
         options: further arguments of `AsyncClient.predict_stream`, such as its timeout.
     """
-    scoring = _Scoring(model, source, batch_rows, added)
+    scoring = _Scoring(model, source, batch_rows, added, explained)
+    explain = False if explained is None else explained.explain
 
     async def batches() -> AsyncGenerator[NDArray[Any], None]:
         while (rows := await in_thread(scoring.take)) is not None:
             yield rows
 
     while True:
-        stream = client.predict_stream(model.name, batches(), version=model.version, **options)
+        stream = client.predict_stream(
+            model.name, batches(), version=model.version, explain=explain, **options
+        )
         async with contextlib.aclosing(stream) as results:
             async for predictions in results:
                 yield await in_thread(list, scoring.give(predictions))
@@ -232,7 +257,13 @@ def _features(chunk: Chunk, schema: Schema) -> tuple[NDArray[Any], Faults]:
     return rows, found
 
 
-def _merge(batch: _Batch, predictions: Predictions | None, added: Sequence[str]) -> Scored:
+def _merge(
+    batch: _Batch,
+    predictions: Predictions | None,
+    added: Sequence[str],
+    *,
+    explained: ExplainedColumns | None = None,
+) -> Scored:
     """The batch's chunk with its added columns; None for a row without a value."""
     rows = batch.chunk.row_count
     columns: dict[str, list[Any]] = {name: [None] * rows for name in added}
@@ -240,7 +271,10 @@ def _merge(batch: _Batch, predictions: Predictions | None, added: Sequence[str])
         columns["error"][row] = fault
     if predictions is not None:
         refused = {error.row for error in predictions.errors}
-        for name, values in predictions.columns(ids=RECORD_ID in added).items():
+        found = predictions.columns(ids=RECORD_ID in added)
+        if explained is not None and predictions.contributions is not None:
+            found |= explained.columns(predictions.contributions)
+        for name, values in found.items():
             cells = values.tolist() if isinstance(values, np.ndarray) else values
             for position, row in enumerate(batch.kept.tolist()):
                 if position not in refused or name in {"error", RECORD_ID}:

@@ -16,7 +16,7 @@ makes the same calls as in production. `FakeServer.fail` makes calls fail.
 
 from __future__ import annotations
 
-from scorewire.testing._model import FakeModel, RowRefusedError, Score
+from scorewire.testing._model import ExplainRow, FakeModel, RowRefusedError, Score
 from scorewire.testing._server import FakeServer, ReceivedCall
 
-__all__ = ["FakeModel", "FakeServer", "ReceivedCall", "RowRefusedError", "Score"]
+__all__ = ["ExplainRow", "FakeModel", "FakeServer", "ReceivedCall", "RowRefusedError", "Score"]

@@ -14,6 +14,9 @@ from scorewire_proto.v1 import errors_pb2, prediction_pb2, schema_pb2
 # returns its value. A classifier returns the probability of each class or, with
 # two classes, only that of the last class.
 Score: TypeAlias = Callable[[dict[str, Any]], "float | Sequence[float]"]
+# Takes a row as above. Returns contributions by feature name, 0 for a feature that is left out; with more
+# than two classes, one such mapping for each class.
+ExplainRow: TypeAlias = Callable[[dict[str, Any]], "Mapping[str, float] | Sequence[Mapping[str, float]]"]
 
 
 class RowRefusedError(Exception):
@@ -40,6 +43,9 @@ class FakeModel:
         description: for people.
         metrics: evaluation metrics by name.
         required: the features that a row must have a value for.
+        explain: the function that explains one row; see `ExplainRow`. None for a model that cannot explain
+            its predictions. The output `probabilities` or `value` is explained.
+        base: the expected margin, to which the contributions of a row add up the row's margin.
 
     Raises:
         ValueError: the name, the version, a feature's type, the class labels or `required` are invalid.
@@ -53,6 +59,8 @@ class FakeModel:
     description: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
     required: Collection[str] = ()
+    explain: ExplainRow | None = None
+    base: float = 0.0
 
     def __post_init__(self) -> None:
         check_model_name(self.name)
@@ -108,6 +116,39 @@ class FakeModel:
         if len(self.class_labels) == 2 and len(values) == 1:
             values = [1 - values[0], values[0]]
         return [values, [float(values.index(max(values)))]]
+
+    @property
+    def explained_output(self) -> str:
+        """The output that `explain` explains."""
+        return "probabilities" if self.class_labels else "value"
+
+    @property
+    def link(self) -> str:
+        """The function from margins to that output."""
+        if not self.class_labels:
+            return "identity"
+        return "sigmoid" if len(self.class_labels) == 2 else "softmax"
+
+    @property
+    def margin_labels(self) -> list[str]:
+        """The class of each margin; empty for a regression."""
+        labels = list(self.class_labels)
+        return labels[1:] if len(labels) == 2 else labels
+
+    def contributions(self, row: dict[str, Any] | None) -> list[list[float]]:
+        """The contributions of all features to each margin; NaN without a row.
+
+        Raises:
+            ValueError: `explain` returned another number of margins, or a name that is no feature.
+        """
+        margins = max(1, len(self.margin_labels))
+        if row is None or self.explain is None:
+            return [[float("nan")] * len(self.features)] * margins
+        result = self.explain(row)
+        found = [result] if isinstance(result, Mapping) else list(result)
+        if len(found) != margins or any(each.keys() - self.features.keys() for each in found):
+            raise ValueError(f"explain returns contributions by feature for each of {margins} margins")
+        return [[float(each.get(name, 0.0)) for name in self.features] for each in found]
 
 
 def read_rows(rows: prediction_pb2.Rows, schema: schema_pb2.Schema) -> list[dict[str, Any]]:

@@ -20,9 +20,12 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2
 
 from scorewire._errors import DOMAIN, Code, Violation
+from scorewire._explain import Explain
 from scorewire._metadata import Pairs, is_reserved
 from scorewire._methods import GET_MODEL, GET_SERVER, HEALTH, LIST_MODELS, PREDICT, PREDICT_STREAM, Method
 from scorewire._models import Caller
+from scorewire.testing._explaining import check_explain, explain_rows, explanation_of
+from scorewire.testing._failures import FailedCallError, failure
 from scorewire.testing._model import FakeModel, RowRefusedError, read_rows
 from scorewire_contract.schema import Version
 from scorewire_proto.v1 import models_pb2, prediction_pb2
@@ -38,7 +41,7 @@ class ReceivedCall:
 
     `rows` are values by feature name, None for a missing value. They are empty if
     the call has no rows or the rows do not fit the schema. `metadata` is what the
-    caller sent as such, without what gRPC adds.
+    caller sent as such, without what gRPC adds. `explain` is what it wants explained; None for nothing.
     """
 
     method: MethodName
@@ -47,6 +50,7 @@ class ReceivedCall:
     routing_key: str = ""
     rows: tuple[dict[str, Any], ...] = ()
     metadata: tuple[tuple[str, str | bytes], ...] = ()
+    explain: Explain | None = None
 
 
 class FakeServer:
@@ -212,7 +216,7 @@ class FakeServer:
             return
         shown = [value for key, value in metadata if key == "authorization"]
         if not (len(shown) == 1 and str(shown[0]).removeprefix("Bearer ") in self.api_keys):
-            raise _failure(Code.UNAUTHENTICATED, "UNAUTHENTICATED", "the call has no valid credential")
+            raise failure(Code.UNAUTHENTICATED, "UNAUTHENTICATED", "the call has no valid credential")
 
     def _admitting(self, answer: Callable[[Any, Pairs], Message]) -> Callable[[Any, Pairs], Message]:
         def admitted(request: Any, metadata: Pairs) -> Message:
@@ -235,11 +239,11 @@ class FakeServer:
             try:
                 self._admit(metadata)
                 self._maybe_fail("PredictStream")
-            except _FailedCallError as error:
+            except FailedCallError as error:
                 context.abort_with_status(_GrpcStatus(error.status))
             try:
                 answer.response.CopyFrom(self._answer(message.request, "PredictStream", metadata))
-            except _FailedCallError as error:
+            except FailedCallError as error:
                 answer.error.CopyFrom(error.status)
             yield answer
 
@@ -259,13 +263,14 @@ class FakeServer:
             model = self._find(request.model, request.version)
             schema = model.schema()
             if request.schema_fingerprint not in {"", schema.fingerprint}:
-                raise _failure(Code.FAILED_PRECONDITION, "SCHEMA_MISMATCH", "the schema is another one")
+                raise failure(Code.FAILED_PRECONDITION, "SCHEMA_MISMATCH", "the schema is another one")
+            check_explain(model, request)
             if 0 < self.max_rows < request.rows.row_count:
-                raise _failure(Code.RESOURCE_EXHAUSTED, "TOO_MANY_ROWS", f"more than {self.max_rows} rows")
+                raise failure(Code.RESOURCE_EXHAUSTED, "TOO_MANY_ROWS", f"more than {self.max_rows} rows")
             try:
                 rows = read_rows(request.rows, schema)
             except ValueError as error:
-                raise _failure(Code.INVALID_ARGUMENT, "INVALID_REQUEST", str(error)) from error
+                raise failure(Code.INVALID_ARGUMENT, "INVALID_REQUEST", str(error)) from error
         finally:
             self._receive(
                 method,
@@ -274,6 +279,9 @@ class FakeServer:
                 request.version,
                 routing_key=request.routing_key,
                 rows=rows,
+                explain=Explain(top_k=request.explain.top_k, output=request.explain.output)
+                if request.HasField("explain")
+                else None,
             )
         response = prediction_pb2.PredictResponse(
             model=model.name, version=model.version, row_count=len(rows)
@@ -288,6 +296,10 @@ class FakeServer:
                 response.errors.add(row=index, reason=error.reason, feature=error.feature, message=str(error))
             for answer, numbers in zip(response.outputs, values, strict=True):
                 answer.numbers.extend(numbers)
+        if request.HasField("explain"):
+            refused = {error.row for error in response.errors}
+            explained = [None if index in refused else row for index, row in enumerate(rows)]
+            response.contributions.CopyFrom(explain_rows(model, explained, request.explain.top_k))
         if self.records:
             response.prediction_id = f"{self._writer}-{next(self._sequence)}"
         response.server_time_us = int((time.perf_counter() - begin) * 1e6)
@@ -337,7 +349,7 @@ class FakeServer:
         self._receive("Check", metadata, request.service)
         self._maybe_fail("Check")
         if request.service and not self._models.get(request.service):
-            raise _failure(Code.NOT_FOUND, "MODEL_NOT_FOUND", f"there is no model {request.service!r}")
+            raise failure(Code.NOT_FOUND, "MODEL_NOT_FOUND", f"there is no model {request.service!r}")
         states = health_pb2.HealthCheckResponse
         return states(status=states.SERVING if self.serving else states.NOT_SERVING)
 
@@ -348,16 +360,17 @@ class FakeServer:
         for version in versions:
             entry = status.versions.add(version=version.text, state=models_pb2.VERSION_STATE_SERVING)
             entry.serving_since.GetCurrentTime()
+            entry.explanations.append(explanation_of(self._models[name][version.text]))
         return status
 
     def _find(self, name: str, version: str) -> FakeModel:
         with self._lock:
             versions = dict(self._models.get(name, {}))
         if not versions:
-            raise _failure(Code.NOT_FOUND, "MODEL_NOT_FOUND", f"there is no model {name!r}")
+            raise failure(Code.NOT_FOUND, "MODEL_NOT_FOUND", f"there is no model {name!r}")
         found = versions.get(version or max(versions, key=Version))
         if found is None:
-            raise _failure(Code.NOT_FOUND, "VERSION_NOT_FOUND", f"model {name!r} has no version {version!r}")
+            raise failure(Code.NOT_FOUND, "VERSION_NOT_FOUND", f"model {name!r} has no version {version!r}")
         return found
 
     def _receive(
@@ -369,6 +382,7 @@ class FakeServer:
         *,
         routing_key: str = "",
         rows: Sequence[dict[str, Any]] = (),
+        explain: Explain | None = None,
     ) -> None:
         self.calls.append(
             ReceivedCall(
@@ -377,6 +391,7 @@ class FakeServer:
                 version=version,
                 routing_key=routing_key,
                 rows=tuple(rows),
+                explain=explain,
                 metadata=metadata,
             )
         )
@@ -384,13 +399,7 @@ class FakeServer:
     def _maybe_fail(self, method: MethodName) -> None:
         with self._lock:
             if self._failures[method]:
-                raise _FailedCallError(self._failures[method].popleft())
-
-
-class _FailedCallError(Exception):
-    def __init__(self, status: status_pb2.Status) -> None:
-        super().__init__(status.message)
-        self.status = status
+                raise FailedCallError(self._failures[method].popleft())
 
 
 class _GrpcStatus(grpc.Status):
@@ -420,7 +429,7 @@ def _aborting(answer: Callable[[Any, Pairs], Message]) -> Callable[[Any, grpc.Se
     def handle(request: Any, context: grpc.ServicerContext) -> Message:
         try:
             return answer(request, _metadata(context))
-        except _FailedCallError as error:
+        except FailedCallError as error:
             context.abort_with_status(_GrpcStatus(error.status))
 
     return handle
@@ -428,9 +437,3 @@ def _aborting(answer: Callable[[Any, Pairs], Message]) -> Callable[[Any, grpc.Se
 
 def _serialize(message: Message) -> bytes:
     return message.SerializeToString()
-
-
-def _failure(code: Code, reason: str, message: str) -> _FailedCallError:
-    status = status_pb2.Status(code=code, message=message)
-    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN))
-    return _FailedCallError(status)

@@ -6,22 +6,24 @@ import { badge } from "../parts/badge.js";
 import { copyButton } from "../parts/copy.js";
 import { facts } from "../parts/table.js";
 import { link } from "../router.js";
+import { contributionsBlock } from "./contributions.js";
 import { hasPart } from "../status.js";
 
 /**
  * The answer to a row.
  * @param {{model: string, version: string, record_id?: string, prediction: Object, score: number,
- *     label?: string}} answered
- * @param {Array} outputs of the schema
+ *     label?: string, contributions?: Object}} answered
+ * @param {{features: Array, outputs: Array}} schema
  * @param {number} roundTrip seconds
  */
-export function answer({ version, record_id: record, prediction, score, label }, outputs, roundTrip) {
+export function answer({ version, record_id: record, prediction, score, label, contributions }, { features, outputs }, roundTrip) {
   // "<prediction_id>/<row>"
   const id = record?.split("/")[0];
   return h("div", { class: "answer" },
     h("dl", { class: "heroes" },
       label === undefined ? null : hero("Label", label ?? "–", "figure figure-text"),
       hero("Score", number(score), "figure", exact(score))),
+    contributions ? contributionsBlock(contributions, label, features.length) : null,
     outputs.filter((output) => output.name in prediction).map((output) => outputBlock(output, prediction[output.name])),
     facts([
       ["Version", badge(version, "main")],

@@ -44,6 +44,7 @@ function sdk(body, model, version, numbers) {
   const options = [
     version ? `, version=${literal(version)}` : "",
     body.routing_key ? `, routing_key=${literal(body.routing_key)}` : "",
+    body.explain ? `, explain=${literal(body.explain)}` : "",
   ].join("");
   const value = (each, name) => (numbers.has(name) && typeof each === "string" ? `float(${literal(each)})` : literal(each));
   return [

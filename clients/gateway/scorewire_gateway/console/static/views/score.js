@@ -9,6 +9,7 @@ import { problem } from "../parts/problem.js";
 import { versionPicker } from "../parts/version_picker.js";
 import { answer } from "../score/answer.js";
 import { codeBox } from "../score/code_box.js";
+import { SHOWN, explains } from "../score/contributions.js";
 import { RowForm } from "../score/form.js";
 import { snippets } from "../score/snippets.js";
 
@@ -23,7 +24,12 @@ export async function render(page, { parameters: { model }, query, signal }) {
   const code = codeBox();
   const key = h("input", { name: "routing_key", autocomplete: "off", spellcheck: "false", oninput: showCode });
   const form = new RowForm(schema.features, showCode);
-  const body = () => ({ row: form.row(), ...(key.value ? { routing_key: key.value } : {}) });
+  const why = h("input", { type: "checkbox", name: "explain", onchange: showCode });
+  const body = () => ({
+    row: form.row(),
+    ...(key.value ? { routing_key: key.value } : {}),
+    ...(why.checked ? { explain: SHOWN } : {}),
+  });
   function showCode() {
     code.show(snippets(path, body(), { model, version, numbers }));
   }
@@ -49,7 +55,7 @@ export async function render(page, { parameters: { model }, query, signal }) {
       const { error } = answered.prediction;
       if (error) showFailure([error], answered);
       else {
-        replace(result, answer(answered, schema.outputs, seconds));
+        replace(result, answer(answered, schema, seconds));
         announce("Scored");
       }
     } catch (error) {
@@ -80,7 +86,9 @@ export async function render(page, { parameters: { model }, query, signal }) {
         form.element,
         h("details", { class: "more" }, h("summary", {}, "Routing key"),
           new Field("Routing key", key, { hint: "Calls with the same key get the same version of a split." }).element),
-        h("div", { class: "form-end" }, submit, h("span", { class: "hint" }, "An empty field is a missing value.")),
+        h("div", { class: "form-end" }, submit,
+          explains(found) ? h("label", { class: "toggle" }, why, "Explain") : null,
+          h("span", { class: "hint" }, "An empty field is a missing value.")),
       ),
       h("div", { class: "score-side" },
         h("section", { class: "panel", "aria-label": "Answer" }, h("h2", {}, "Answer"), failure, result),
