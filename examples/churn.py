@@ -1,4 +1,4 @@
-"""Trains a model, exports it, serves it and scores rows: the whole path in one file.
+"""Trains a model, exports it, serves it, scores rows and explains a score: the whole path in one file.
 
     python examples/churn.py
 
@@ -78,8 +78,9 @@ def main() -> None:
     if not (models / "churn" / "1.0.0").exists():  # a bundle never changes
         export_bundle(model, sample=train[COLUMNS], name="churn", version="1.0.0", output_dir=models)
     with serving(models) as address, Client(address) as client:
-        one = client.predict("churn", {"age": 41, "country": "PE", "plan": "pro"})
-        print(f"one customer leaves with probability {one.score:.4f}, says version {one.version}")
+        one = client.predict("churn", {"age": 41, "country": "PE", "plan": "pro"}, explain=True)
+        print(f"one customer leaves with probability {one.score:.4f}, says version {one.version}, because of")
+        print(one.contributions)
         served = client.predict("churn", test).scores
     fitted = model.predict_proba(test)[:, 1]
     for row, a, b in zip(test.itertuples(index=False), fitted, served, strict=True):

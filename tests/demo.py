@@ -1,4 +1,4 @@
-"""Runs the whole path once: train, export, verify, serve, score, compare, stop.
+"""Runs the whole path once: train, export, verify, serve, score, compare, explain, stop.
 
 Run as `python -m tests.demo`. Both models are trained on data that needs no
 download. Their bundles are written to build/demo/models, which is emptied first.
@@ -17,9 +17,11 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from scorewire import Client
+from scorewire import Client, NotExplainedError
 from scorewire_training.game_revenue import GameRevenueConfig, train_game_revenue
 from scorewire_training.output.publishing import REPORT, TrainedModel
+from scorewire_training.report.importance import explain_row
+from scorewire_training.report.typical_row import typical_row
 from scorewire_training.repurchase import RepurchaseConfig, train_repurchase
 from tests.processes import COMMAND, serving
 
@@ -64,6 +66,7 @@ def main() -> None:
         console.print(f"serving at {server.address}; answers 'healthy': {client.health()}")
         for name, model in trained.items():
             wrong += _compare(console, client, name, model)
+            _explain(console, client, name, model)
     console.print(f"the server drained and stopped; {time.monotonic() - begin:.0f} s in all")
     if wrong:
         raise SystemExit(f"{wrong} served scores are not those of the fitted models")
@@ -89,6 +92,27 @@ def _compare(console: Console, client: Client, name: str, model: TrainedModel) -
     wrong += int((np.abs(unary - fitted[shown]) > limit[shown]).sum())
     console.print(f"largest difference over {len(rows)} rows: {np.abs(streamed - fitted).max():.1e}\n")
     return wrong
+
+
+def _explain(console: Console, client: Client, name: str, model: TrainedModel) -> None:
+    """Show why the prediction for a row that is typical of high ones is what it is."""
+    row = typical_row(model.result)
+    console.print("[bold]why?[/bold] A row that is typical of high predictions:")
+    try:
+        prediction = client.predict(name, row.to_dict("records")[0], explain=True)
+    except NotExplainedError as error:
+        console.print(f"{error}\nThe report has SHAP values of the row against training rows:", markup=False)
+        base, contributions = explain_row(model.result, row, seed=0)
+        # Of an amount, logarithms to base 10.
+        console.print(f"  base {model.result.unit}{10**base:.3g}", markup=False)
+        strongest = sorted(contributions, key=lambda column: -abs(contributions[column]))
+        for column in strongest[:SHOWN_ROWS]:
+            value, factor = row[column].iloc[0], 10 ** contributions[column]
+            console.print(f"  {column} = {value}: times {factor:.3g}", markup=False)
+        console.print()
+        return
+    console.print(f"score {prediction.score:.3g}")
+    console.print(f"{prediction.contributions}\n", markup=False, highlight=False)
 
 
 def _batches(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:

@@ -17,6 +17,7 @@ EXPECTED: dict[type[Exception], tuple[str, type[scorewire.ScorewireError]]] = {
     errors.ModelNotFoundError: ("MODEL_NOT_FOUND", scorewire.NotFoundError),
     errors.VersionNotFoundError: ("VERSION_NOT_FOUND", scorewire.NotFoundError),
     errors.SchemaMismatchError: ("SCHEMA_MISMATCH", scorewire.FailedPreconditionError),
+    errors.NotExplainedError: ("NOT_EXPLAINED", scorewire.NotExplainedError),
     errors.VersionUnavailableError: ("VERSION_UNAVAILABLE", scorewire.UnavailableError),
     errors.VersionNotServingError: ("VERSION_NOT_SERVING", scorewire.FailedPreconditionError),
     errors.VersionInUseError: ("VERSION_IN_USE", scorewire.FailedPreconditionError),

@@ -14,7 +14,7 @@ from scorewire_gateway import settings as gateway_settings
 
 from scorewire_contract.service.settings import Description, flag
 from scorewire_server.settings import describe
-from tests.bench import kernel_tables, tables
+from tests.bench import explained_calls, kernel_tables, tables
 from tests.bench.call_loads import ONE, PIPELINED
 from tests.deploy.rules import ALERTS
 from tests.docs.pages import PAGES, ROOT, read_anchors
@@ -119,6 +119,18 @@ def _kernel_performance() -> str:
     return kernel_tables.overview(kernel_tables.read(KERNEL_RESULTS))
 
 
+def _explanation_performance() -> str:
+    return _without_title(KERNEL_RESULTS.parent / "explanations.md")
+
+
+def _explained_calls() -> str:
+    return _without_title(explained_calls.RESULTS)
+
+
+def _without_title(page: Path) -> str:
+    return page.read_text(encoding="utf-8").partition("\n\n")[2]
+
+
 def _headline() -> str:
     found = tables.read(RESULTS)
     rate = found.median("native", PIPELINED.name, "calls_per_second")
@@ -153,6 +165,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "families": _families,
     "performance": _performance,
     "kernel-performance": _kernel_performance,
+    "explanation-performance": _explanation_performance,
+    "explained-calls": _explained_calls,
     "headline": _headline,
     "alerts": _alerts,
 }

@@ -15,6 +15,8 @@ from xgboost import XGBClassifier, XGBRegressor
 
 from scorewire_training.estimators import TextCleaner
 from scorewire_training.evaluation import evaluate_amounts, evaluate_probabilities
+from scorewire_training.report.explained_row import ExplainedRow, MarginScale
+from scorewire_training.report.typical_row import typical_row
 from scorewire_training.study.candidates import TunedCandidate
 from scorewire_training.study.learning_curve import LearningCurve
 from scorewire_training.training_result import CleaningStep, PredictionKind, ReportSection, TrainingResult
@@ -137,3 +139,18 @@ def make_result(
         ),
     }
     return TrainingResult(**{**fields, **changes})
+
+
+def make_explained_row(result: TrainingResult) -> ExplainedRow:
+    """A made-up explanation of the typical row of a result: halves of 1, with turning signs, from base −1."""
+    row = typical_row(result)
+    names = [str(name) for name in row.columns]
+    probability = result.kind is PredictionKind.PROBABILITY
+    return ExplainedRow(
+        values={name: str(row[name].iloc[0]) for name in row.columns},
+        contributions={name: (-0.5) ** place for place, name in enumerate(names)},
+        base=-1.0,
+        scale=MarginScale.LOG_ODDS if probability else MarginScale.LOGARITHM,
+        base_output=0.25,
+        output=0.5,
+    )

@@ -117,7 +117,7 @@ def test_all_distributions_have_the_same_version_and_require_it(wheels: list[Pat
 def test_one_extra_installs_every_distribution() -> None:
     told = tomllib.loads((ROOT / "clients/python/pyproject.toml").read_text(encoding="utf-8"))
     everything = " ".join(told["project"]["optional-dependencies"]["all"])
-    for name in ("scorewire[models,pandas]", "scorewire-loadtest[native]", "scorewire-server[native]"):
+    for name in ("scorewire[models,pandas,plot]", "scorewire-loadtest[native]", "scorewire-server[native]"):
         assert name in everything
     assert "scorewire-training[kernel,xgboost-cpu]" in everything
     assert "scorewire-records" in everything

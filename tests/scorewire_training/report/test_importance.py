@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from xgboost import XGBRegressor
 
 from scorewire_training.estimators import HurdleRegressor, LogRegressor, RateRegressor
-from scorewire_training.report.importance import explain, permutation_importances
+from scorewire_training.report.importance import explain, explain_row, permutation_importances
 from scorewire_training.training_result import PredictionKind, TrainingResult
 from tests.scorewire_training.results import make_result
 
@@ -53,6 +53,21 @@ def test_shap_values_add_up_to_the_predictions(kind: PredictionKind) -> None:
     )
 
 
+@pytest.mark.parametrize("kind", list(PredictionKind), ids=lambda kind: kind.value)
+def test_the_shap_values_of_one_row_lead_from_training_rows_to_its_prediction(kind: PredictionKind) -> None:
+    result = with_one_training_row(make_result(kind))
+
+    def predict(frame: pd.DataFrame) -> float:
+        if kind is PredictionKind.PROBABILITY:
+            return float(result.pipeline.predict_proba(frame)[0, 1])
+        return float(np.log10(max(result.pipeline.predict(frame)[0], 0.01)))
+
+    base, contributions = explain_row(result, result.test.iloc[[7]], seed=3)
+    assert list(contributions) == list(result.test.columns)
+    assert base == pytest.approx(predict(result.sample.head(1)))
+    assert base + sum(contributions.values()) == pytest.approx(predict(result.test.iloc[[7]]), abs=1e-6)
+
+
 def test_an_additive_model_is_explained_by_its_coefficients() -> None:
     result = make_result(PredictionKind.AMOUNT)
     columns = ["frequency", "monetary"]
@@ -61,13 +76,17 @@ def test_an_additive_model_is_explained_by_its_coefficients() -> None:
     )
     amounts = np.exp(0.1 * result.sample["frequency"] + 0.002 * result.sample["monetary"]) * 1_000
     pipeline.fit(result.sample, amounts)
-    explanation = explain(with_one_training_row(result, pipeline=pipeline), seed=0)
+    fitted = with_one_training_row(result, pipeline=pipeline)
+    explanation = explain(fitted, seed=0)
+    _, of_one_row = explain_row(fitted, result.test.tail(1), seed=0)
     drawn = np.sort(np.random.default_rng(0).choice(len(result.test), 300, replace=False))
     for column, slope in zip(columns, (0.1, 0.002), strict=True):
         moved = result.test[column].to_numpy()[drawn] - result.sample[column].iloc[0]
         np.testing.assert_allclose(
             explanation.contributions[column], slope * moved / np.log(10), rtol=0.01, atol=0.003
         )
+        last = result.test[column].iloc[-1] - result.sample[column].iloc[0]
+        assert of_one_row[column] == pytest.approx(slope * last / np.log(10), rel=0.01, abs=0.003)
     # What the model does not read moves nothing.
     for column in set(result.test.columns) - set(columns):
         assert not explanation.contributions[column].any()

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from scorewire_training.report import render_report
-from scorewire_training.training_result import PredictionKind, ReportSection
-from tests.scorewire_training.results import make_result
+from scorewire_training.training_result import PredictionKind, ReportSection, TrainingResult
+from tests.scorewire_training.results import make_explained_row, make_result
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 HOSTILE = "<script>alert(1)</script>\"'&$x$"
@@ -50,9 +50,14 @@ class Page(HTMLParser):
             assert self.open.pop() == tag
 
 
+def render(result: TrainingResult) -> str:
+    explained_row = make_explained_row(result)
+    return render_report(result, version="1.2.0", seed=0, explained_row=explained_row).decode()
+
+
 @pytest.fixture(scope="module", params=list(PredictionKind), ids=lambda kind: kind.value)
 def html(request: pytest.FixtureRequest) -> str:
-    return render_report(make_result(request.param), version="1.2.0", seed=0).decode()
+    return render(make_result(request.param))
 
 
 def test_a_page_is_whole_and_asks_for_nothing_from_outside(html: str) -> None:
@@ -76,6 +81,7 @@ def test_every_part_is_there_with_its_charts(html: str) -> None:
         "Metrics on held-out rows",
         "Segments",
         "Feature importance",
+        "One prediction explained",
         "Candidates",
         "Data quality",
     ):
@@ -84,6 +90,7 @@ def test_every_part_is_there_with_its_charts(html: str) -> None:
         "Learning curve:",
         "Permutation importance:",
         "SHAP values:",
+        "Why the prediction is what it is:",
         "correlation of ranks",
         "Rows left",
     ):
@@ -99,7 +106,7 @@ def test_every_part_is_there_with_its_charts(html: str) -> None:
 
 def test_a_person_reads_the_outcome_first() -> None:
     result = make_result(PredictionKind.PROBABILITY)
-    html = render_report(result, version="1.2.0", seed=0).decode()
+    html = render(result)
     assert f"{result.metrics['auc']:.3f}" in html
     assert f"{result.metrics['auc_low']:.3f} to {result.metrics['auc_high']:.3f}" in html
     assert f"best rule: recency, {result.metrics['auc_recency_baseline']:.3f}" in html
@@ -127,7 +134,7 @@ def test_names_and_texts_of_the_data_are_escaped() -> None:
             ),
         ),
     )
-    page = Page(render_report(result, version="1.0.0", seed=0).decode())
+    page = Page(render(result))
     assert page.open == []
     assert "script" not in page.tags
     assert page.handlers == []
@@ -136,11 +143,10 @@ def test_names_and_texts_of_the_data_are_escaped() -> None:
 def test_one_seed_gives_one_page_in_every_process(html: str) -> None:
     kind = PredictionKind.PROBABILITY if "Who buys again" in html else PredictionKind.AMOUNT
     code = (
-        "import sys; from scorewire_training.report import render_report; "
-        "from scorewire_training.training_result import PredictionKind as Kind; "
+        "import sys; from scorewire_training.training_result import PredictionKind as Kind; "
+        "from tests.scorewire_training.report.test_rendering import render; "
         "from tests.scorewire_training.results import make_result; "
-        f"page = render_report(make_result(Kind({kind.value!r})), version='1.2.0', seed=0); "
-        "sys.stdout.buffer.write(page)"
+        f"sys.stdout.buffer.write(render(make_result(Kind({kind.value!r}))).encode())"
     )
     again = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     assert again.stdout.decode() == html
@@ -153,9 +159,7 @@ def test_log_scales_and_units_are_marked() -> None:
     )
     units = {"paid": "$", "share": "%"}
     section = ReportSection(title="S", text="T", table=table, chart=("paid", "share"), units=units)
-    html = render_report(
-        make_result(PredictionKind.AMOUNT, sections=(section,)), version="1.0.0", seed=0
-    ).decode()
+    html = render(make_result(PredictionKind.AMOUNT, sections=(section,)))
     for title in ("true amount, log scale", "predicted amount, log scale", "mean amount", "log scale<"):
         assert title in html
     for cell in ("$0<", "&lt; $0.01<", "$3<", "$40,000<", "25.0%<", "&lt; 0.1%<"):
@@ -181,5 +185,5 @@ def test_odd_data_is_drawn() -> None:
         frame["empty"] = np.nan
         frame["many"] = [f"device {place % 97}" for place in range(len(frame))]
     result = make_result(PredictionKind.AMOUNT, sample=sample, test=test, steps=(), sections=())
-    page = Page(render_report(result, version="1.0.0", seed=0).decode())
+    page = Page(render(result))
     assert page.open == []

@@ -69,7 +69,8 @@ def _describe_use(result: TrainingResult) -> str:
     return (
         f"A prediction is {what}{unit}, for rows like those of training: "
         "the features below, known at the time that the data describes. "
-        "It ranks and it estimates; it does not say why, nor what would happen if something were done. "
+        "It ranks and it estimates; it does not say what would happen if something were done, and what a "
+        "column contributes to a prediction is no cause. "
         "Where a decision about a person follows from it, a person should make it."
     )
 

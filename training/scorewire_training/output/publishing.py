@@ -16,7 +16,9 @@ from scorewire_training.config import Progress, TrainingConfig
 from scorewire_training.config_file import render_config, without_folders
 from scorewire_training.errors import TrainingError
 from scorewire_training.export import ExportedBundle, export_bundle
+from scorewire_training.export.explanation import FrameExplainer
 from scorewire_training.output.model_card import render_card
+from scorewire_training.output.row_explanation import explain_typical_row
 from scorewire_training.output.tracking import RegisteredVersion, check_unregistered, record_run
 from scorewire_training.report import render_report
 from scorewire_training.training_result import TrainingResult
@@ -80,11 +82,17 @@ def publish(result: TrainingResult, config: TrainingConfig, *, progress: Progres
         TrainingError: the bundle was made, and MLflow failed.
     """
     kept = without_folders(config)
-    files = {
-        REPORT: render_report(result, version=config.version, seed=config.seed, progress=progress),
-        MODEL_CARD: render_card(result, kept),
-        SETTINGS: render_config(kept),
-    }
+
+    def make_files(explainer: FrameExplainer) -> dict[str, bytes]:
+        report = render_report(
+            result,
+            version=config.version,
+            seed=config.seed,
+            explained_row=explain_typical_row(result, explainer, seed=config.seed),
+            progress=progress,
+        )
+        return {REPORT: report, MODEL_CARD: render_card(result, kept), SETTINGS: render_config(kept)}
+
     exported = export_bundle(
         result.pipeline,
         sample=result.sample,
@@ -94,7 +102,7 @@ def publish(result: TrainingResult, config: TrainingConfig, *, progress: Progres
         description=result.description,
         metrics=result.metrics,
         feature_descriptions=result.feature_descriptions,
-        files=files,
+        files=make_files,
         progress=progress,
     )
     private_files = _write_private(

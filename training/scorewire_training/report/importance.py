@@ -25,6 +25,8 @@ _REPEATS = 4
 _EXPLAINED_ROWS = 300
 # Orders of the features, each of which is walked in both directions.
 _ORDERS = 8
+# Training rows that the walks of each order begin with, where a single row is explained.
+_BEGINNINGS = 100
 # Of the table that one walk makes.
 _MAX_CELLS = 20_000_000
 
@@ -115,6 +117,33 @@ def explain(result: TrainingResult, *, seed: int) -> Explanation:
         order=sorted(names, key=lambda name: (-float(np.abs(contributions[name]).mean()), name)),
         rows=len(rows),
     )
+
+
+def explain_row(result: TrainingResult, row: pd.DataFrame, *, seed: int) -> tuple[float, dict[str, float]]:
+    """SHAP values of one row, sampled as those of `explain`, and in the same numbers.
+
+    Args:
+        result: the result of the training run.
+        row: a frame of one row with the columns of `result.test`.
+        seed: the seed of the orders and of the training rows.
+
+    Returns:
+        The mean over the training rows that walks began with, and the contribution of each
+        feature; they add up to the row's own number.
+    """
+    rng = np.random.default_rng(seed)
+    names = [str(name) for name in row.columns]
+    end = row.loc[row.index.repeat(_BEGINNINGS)]
+    values = np.zeros(len(names))
+    bases = []
+    for _ in range(_ORDERS):
+        begin = result.sample.iloc[rng.integers(len(result.sample), size=_BEGINNINGS)]
+        order = rng.permutation(len(names))
+        for way in (order, order[::-1]):
+            walk = _walk(result, begin, end, way)
+            values[way] += np.diff(walk, axis=0).mean(axis=1)
+            bases.append(walk[0].mean())
+    return float(np.mean(bases)), dict(zip(names, (values / len(bases)).tolist(), strict=True))
 
 
 def _walk(

@@ -20,6 +20,7 @@ from scorewire_training.report.data_charts import (
     draw_feature,
     draw_target,
 )
+from scorewire_training.report.explained_row import ExplainedRow
 from scorewire_training.report.importance import explain, permutation_importances
 from scorewire_training.report.importance_orders import compare_orders
 from scorewire_training.report.model_charts import (
@@ -37,6 +38,7 @@ from scorewire_training.report.summary import (
     outcome_against_baseline,
     summarize,
 )
+from scorewire_training.report.waterfall import draw_waterfall
 from scorewire_training.training_result import PredictionKind, ReportSection, TrainingResult
 
 _MAX_FEATURE_CHARTS = 30
@@ -44,7 +46,12 @@ _MAX_ROWS_OF_A_TABLE = 100
 
 
 def render_report(
-    result: TrainingResult, *, version: str, seed: int, progress: Progress | None = None
+    result: TrainingResult,
+    *,
+    version: str,
+    seed: int,
+    explained_row: ExplainedRow,
+    progress: Progress | None = None,
 ) -> bytes:
     """The report as HTML in UTF-8; the same result gives the same bytes.
 
@@ -52,6 +59,7 @@ def render_report(
         result: the result of the training run.
         version: the version of the bundle that the report belongs to.
         seed: the seed for the rows to shuffle and to explain.
+        explained_row: the explanation of a typical row, as `typical_row` makes one.
         progress: called with a sentence at the start of each stage.
     """
     tell = progress or (lambda _: None)
@@ -89,6 +97,7 @@ def render_report(
         measure=measure,
         shap=draw_shap(explanation, amount=result.kind is PredictionKind.AMOUNT),
         orders=compare_orders(importances, explanation, result.sample, measure),
+        explained_row=_describe_explained_row(explained_row, result.unit),
         candidates=_describe_candidates(result),
         candidates_chart=draw_candidates(result.candidates, result.chosen, result.loss_name),
         sections=[_describe_section(section, n) for n, section in enumerate(result.sections)],
@@ -114,6 +123,17 @@ def _describe_features(result: TrainingResult) -> list[dict[str, str]]:
             }
         )
     return rows
+
+
+def _describe_explained_row(row: ExplainedRow, unit: str) -> dict[str, Any]:
+    return {
+        "sentences": row.describe(unit),
+        "chart": draw_waterfall(row, unit),
+        "columns": [
+            (name, row.values[name], row.format_contribution(contribution))
+            for name, contribution in row.strongest()
+        ],
+    }
 
 
 def _describe_candidates(result: TrainingResult) -> list[dict[str, Any]]:
