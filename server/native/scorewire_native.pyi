@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from scorewire_server.engine.explaining import TreeTerm
+from scorewire_contract.tree_terms import TreeTerm
 from scorewire_server.engine.recording import Treatment
 from scorewire_server.engine.snapshot import Snapshot
 

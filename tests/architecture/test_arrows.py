@@ -44,7 +44,7 @@ LAYERS: dict[str, Layers] = {
         ("records.rows", "records.segments"),
         ("records.ledger", "records.source", "records.texts"),
         ("records.blocks",),
-        ("folding", "links", "memory", "patterns", "unicode", "records"),
+        ("folding", "links", "memory", "patterns", "tree_terms", "unicode", "records"),
         ("service.metrics_server", "service.stopping"),
         ("service.logs",),
         ("service.line_writer", "service.printable", "service.settings", "service.start"),

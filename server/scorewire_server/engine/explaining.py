@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter_ns
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypedDict
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,32 +68,6 @@ class TreeContributions(Protocol):
             TimeoutError: the run was stopped at the time of `run_until`.
         """
         ...
-
-
-class TreeTerm(TypedDict):
-    """A term of trees, as the kernel takes it; `scorewire.bundle.v1.TreeTerm` explains the fields."""
-
-    ensemble: str
-    features: Sequence[int]
-    node_covers: NDArray[np.float64]
-    leaf_covers: NDArray[np.float64]
-    scale: float
-    first_margin: int
-
-
-def tree_terms(output: manifest_pb2.ExplainedOutput) -> list[TreeTerm]:
-    """The terms of trees of an output."""
-    return [
-        {
-            "ensemble": term.ensemble,
-            "features": list(term.features),
-            "node_covers": np.array(term.node_covers),
-            "leaf_covers": np.array(term.leaf_covers),
-            "scale": term.scale,
-            "first_margin": term.first_margin,
-        }
-        for term in output.trees
-    ]
 
 
 # Makes the trees of an output from the graph of a bundle, the output's terms and the number of columns.

@@ -2,6 +2,7 @@
 //!
 //! For each row and margin, the base and the contributions add up to the margin.
 
+use crate::program::onnx::Model;
 use crate::program::{self, Failure, Unsupported};
 use crate::trees::shap::{Covered, Covers, Quadrature, Stopped, Sums, Tables};
 use crate::trees::{Processor, Scratch, memory_text};
@@ -112,13 +113,17 @@ impl Contributions {
         choice: Choice,
     ) -> Result<Self, Unsupported> {
         let mut made = Self { features, margins, base: vec![0.0; margins], terms: Vec::new() };
+        if terms.is_empty() {
+            return Ok(made);
+        }
+        let model = Model::read(model)?;
         for term in terms {
-            made.push(model, term, choice)?;
+            made.push(&model, term, choice)?;
         }
         Ok(made)
     }
 
-    fn push(&mut self, model: &[u8], term: &Term<'_>, choice: Choice) -> Result<(), Unsupported> {
+    fn push(&mut self, model: &Model<'_>, term: &Term<'_>, choice: Choice) -> Result<(), Unsupported> {
         let Term { ensemble, features, node_covers, leaf_covers, scale, first_margin } = *term;
         if !scale.is_finite() {
             return Err(Unsupported("the scale of a term is not finite".into()));

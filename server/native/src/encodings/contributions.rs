@@ -23,19 +23,17 @@ pub(crate) struct ContributionsSchema {
 
 impl ContributionsSchema {
     pub(crate) fn new(output: &str, link: &str, labels: &[String], columns: &[String], base: &[f64]) -> Self {
-        let field = |number, text: &str| {
-            let mut out = Vec::new();
-            protobuf::put_bytes_head(&mut out, number, text.len());
-            out.extend_from_slice(text.as_bytes());
-            out
-        };
-        let mut head = [field(1, output), field(2, link)].concat();
-        labels.iter().for_each(|label| head.extend(field(3, label)));
+        let mut head = [protobuf::text_field(1, output), protobuf::text_field(2, link)].concat();
+        for label in labels {
+            // A label may be "".
+            protobuf::put_bytes_head(&mut head, 3, label.len());
+            head.extend_from_slice(label.as_bytes());
+        }
         let mut packed = Vec::new();
         put_doubles(&mut packed, 5, base.iter().copied(), base.len());
         Self {
             head,
-            columns: columns.iter().map(|name| field(4, name)).collect(),
+            columns: columns.iter().map(|name| protobuf::text_field(4, name)).collect(),
             base: packed,
             margins: base.len(),
             name_bytes: columns.iter().map(|name| name.len() + NAME).sum(),

@@ -27,19 +27,9 @@ impl PositionalSchema {
         outputs: &[Output],
         contributions: Vec<ContributionsSchema>,
     ) -> Self {
-        let field = |number, text: &str| {
-            let mut out = Vec::new();
-            protobuf::put_bytes_head(&mut out, number, text.len());
-            out.extend_from_slice(text.as_bytes());
-            out
-        };
-        let name = |output: &Output| match &*output.name {
-            "" => Vec::new(),
-            name => field(1, name),
-        };
         Self {
-            head: [field(1, model), field(2, version)].concat(),
-            names: outputs.iter().map(name).collect(),
+            head: [protobuf::text_field(1, model), protobuf::text_field(2, version)].concat(),
+            names: outputs.iter().map(|output| protobuf::text_field(1, &output.name)).collect(),
             contributions,
         }
     }
@@ -123,13 +113,10 @@ fn texts_fields(scores: &Scores<'_>) -> Result<Vec<Vec<u8>>, GraphError> {
             return Ok(out);
         }
         let texts = scores.binding.map(|binding| binding.outputs()[i].texts()).transpose()?;
-        let mut refused = scores.errors.iter().map(|error| error.row as usize).peekable();
-        let mut next = 0;
-        for row in 0..scores.row_count() {
-            let scored = refused.next_if_eq(&row).is_none();
-            for _ in 0..output.width {
-                let text = texts.as_ref().filter(|_| scored).map_or("", |texts| texts.get(next));
-                next += usize::from(scored);
+        for scored in scores.scored_rows() {
+            for column in 0..output.width {
+                let text = texts.as_ref().zip(scored);
+                let text = text.map_or("", |(texts, row)| texts.get(row * output.width + column));
                 protobuf::put_bytes_head(&mut out, 3, text.len());
                 out.extend_from_slice(text.as_bytes());
             }

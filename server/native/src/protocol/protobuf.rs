@@ -277,6 +277,13 @@ pub(crate) fn put_text_field(out: &mut Vec<u8>, field: u32, text: &[u8]) {
     }
 }
 
+/// A field of text; empty for "".
+pub(crate) fn text_field(field: u32, text: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_text_field(&mut out, field, text.as_bytes());
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

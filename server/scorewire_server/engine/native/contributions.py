@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import scorewire_native
+from scorewire_contract.tree_terms import tree_terms
 from scorewire_proto.bundle.v1 import manifest_pb2
-from scorewire_server.engine.explaining import tree_terms
 from scorewire_server.engine.runs_on import UnsupportedGraphError
 
 

@@ -8,8 +8,8 @@ from importlib.util import find_spec
 import numpy as np
 from numpy.typing import NDArray
 
+from scorewire_contract.tree_terms import tree_terms
 from scorewire_proto.bundle.v1 import manifest_pb2
-from scorewire_server.engine.explaining import tree_terms
 from scorewire_server.engine.interpreted.run_limit import seconds_left
 from scorewire_server.engine.reference.program import PACKAGE
 from scorewire_server.engine.runs_on import UnsupportedGraphError

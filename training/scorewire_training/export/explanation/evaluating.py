@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from scorewire_contract.tree_terms import tree_terms
 from scorewire_proto.bundle.v1 import manifest_pb2
 from scorewire_training.export.explanation.errors import UnexplainedError
 from scorewire_training.export.explanation.tree_nodes import TreeNodes
@@ -89,22 +90,7 @@ def _open_trees(model: bytes, explained: manifest_pb2.ExplainedOutput, feature_c
             ) from None
         return _PlainTrees(model, explained.trees, feature_count, margin_count)
     try:
-        return scorewire_kernel.Contributions(
-            model,
-            [
-                {
-                    "ensemble": term.ensemble,
-                    "features": term.features,
-                    "node_covers": np.array(term.node_covers),
-                    "leaf_covers": np.array(term.leaf_covers),
-                    "scale": term.scale,
-                    "first_margin": term.first_margin,
-                }
-                for term in explained.trees
-            ],
-            feature_count,
-            margin_count,
-        )
+        return scorewire_kernel.Contributions(model, tree_terms(explained), feature_count, margin_count)
     except scorewire_kernel.UnsupportedError as error:
         raise UnexplainedError(f"the kernel does not explain its trees: {error}") from None
 

@@ -41,7 +41,6 @@ struct TermItems {
 #[pyclass(frozen)]
 pub(super) struct Contributions {
     contributions: contributions::Contributions,
-    features: usize,
     /// The types and widths of the inputs.
     ports: Vec<Port>,
     /// Memory of runs that have ended.
@@ -77,7 +76,7 @@ impl Contributions {
             width,
         });
         let ports = ports.collect();
-        Ok(Self { contributions, features, ports, spare: Mutex::default() })
+        Ok(Self { contributions, ports, spare: Mutex::default() })
     }
 
     #[getter]
@@ -122,7 +121,8 @@ impl Contributions {
         let margins = self.contributions.base().len();
         let port = |name: &str, width: usize| Port { name: name.into(), element: DOUBLE, width };
         let mut sums: Vec<f64> = zeros(&port("margins", margins), rows)?;
-        let mut values: Vec<f64> = zeros(&port("values", margins.saturating_mul(self.features)), rows)?;
+        let mut values: Vec<f64> =
+            zeros(&port("values", margins.saturating_mul(self.contributions.features())), rows)?;
         py.detach(|| {
             let inputs = tensors.iter().map(Tensor::values).collect::<Vec<_>>();
             let spare = || self.spare.lock().unwrap_or_else(PoisonError::into_inner);
@@ -132,8 +132,8 @@ impl Contributions {
             added
         })
         .map_err(|failure| PyValueError::new_err(failure.to_string()))?;
-        let values = Tensor::F64(values).to_array(py, rows, margins * self.features)?;
-        let shape = (rows, margins, self.features);
+        let values = Tensor::F64(values).to_array(py, rows, margins * self.contributions.features())?;
+        let shape = (rows, margins, self.contributions.features());
         Ok((Tensor::F64(sums).to_array(py, rows, margins)?, values.call_method1("reshape", shape)?))
     }
 }

@@ -96,12 +96,11 @@ pub(crate) struct Origins {
 /// # Errors
 /// `Unsupported`: the model has no such node, or the node does not run here, or has another number of nodes or leaves.
 pub(crate) fn named(
-    model: &[u8],
+    model: &Model<'_>,
     output: &str,
     features: usize,
     [of_nodes, of_leaves]: [&[f64]; 2],
 ) -> Result<(Ensemble, Vec<Origins>), Unsupported> {
-    let model = Model::read(model)?;
     let is_named = |node: &&Node<'_>| {
         (node.domain, node.operator) == ("ai.onnx.ml", "TreeEnsemble")
             && node.outputs.first() == Some(&output)
